@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.cloud_servers import client_environment
-from tests.support.processes import Process, Processes
+from tests.support.processes import Process, Processes, run_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -110,15 +108,8 @@ def start(kind: str, processes: Processes, env: dict[str, str]) -> Process:
     return worker
 
 
-def run(env: dict[str, str], *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *words],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+def run(env: dict[str, str], *words: str, imports: str = "qctl") -> str:
+    done = run_python(*words, env={**os.environ, **env}, imports=imports, timeout_s=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -126,7 +117,8 @@ def run(env: dict[str, str], *words: str) -> str:
 def seen_by(kind: str, env: dict[str, str], *words: str) -> Any:
     """What a client saw."""
     install = "" if kind == "celery" else "from qcore.celery import install; install()\n"
-    return json.loads(run(env, "-c", install + CLIENT, *words).splitlines()[-1])
+    imports = "celery" if kind == "celery" else "qctl"
+    return json.loads(run(env, "-c", install + CLIENT, *words, imports=imports).splitlines()[-1])
 
 
 def test_clients_of_both_kinds_and_qctl_get_the_results_of_a_worker(

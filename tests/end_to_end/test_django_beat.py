@@ -94,17 +94,17 @@ class Site:
             self.env["PYTHONPATH"] = os.pathsep.join(map(str, without_celery(folder / "packages")))
             self.env["LIBRARY_NO_SITE"] = "1"  # python() leaves out site-packages
         self.before = "" if kind == "celery" else INSTALL
-        python(self.env, "-c", self.before + MIGRATE, "migrate", "-v", "0")
+        python(self.kind, self.env, "-c", self.before + MIGRATE, "migrate", "-v", "0")
 
     def client(self, code: str) -> str:
-        return python(self.env, "-c", self.before + MODELS + code)
+        return python(self.kind, self.env, "-c", self.before + MODELS + code)
 
     def beat(self) -> Process:
         if self.kind == "celery":
-            return self.processes.start(sys.executable, "-c", BEAT, env=self.env)
+            return self.processes.start(sys.executable, "-c", BEAT, env=self.env, imports="celery")
         no_site = ["-S"] if self.kind == "without celery" else []
         words = ("-A", f"{PROJECT}.celery", "beat", "-S", SCHEDULER, "--max-interval", "0.2", "-l", "INFO")
-        return self.processes.start(sys.executable, *no_site, "-m", "qctl", *words, env=self.env)
+        return self.processes.start(sys.executable, *no_site, "-m", "qctl", *words, env=self.env, fresh=False)
 
     def messages(self) -> list[tuple[str, dict[str, Any], Any]]:
         """(name of the entry, headers, arguments) of all that was published, oldest first in each queue."""

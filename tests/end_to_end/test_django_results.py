@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import site
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 
 PROJECT = "tests.projects.library"
 #: run by a client of the project: prints what each call gave
@@ -98,17 +97,10 @@ def without_celery(folder: Path) -> list[Path]:
     return [ROOT, folder]
 
 
-def python(env: dict[str, str], *words: str) -> str:
+def python(kind: str, env: dict[str, str], *words: str) -> str:
     no_site = ["-S"] if "LIBRARY_NO_SITE" in env else []
-    done = subprocess.run(
-        [sys.executable, *no_site, *words],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=100,
-        check=False,
-    )
+    imports = "celery" if kind == "celery" else "qctl"
+    done = run_python(*no_site, *words, env={**os.environ, **env}, imports=imports)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -120,7 +112,7 @@ def what_happened(
     install = "" if kind == "celery" else "from qcore.celery import install; install()\n"
     manage = "from django.core.management import execute_from_command_line as run"
     tables = "run(['', 'migrate', '-v', '0']); run(['', 'createcachetable'])"
-    python(env, "-c", f"{install}{manage}; {tables}")
+    python(kind, env, "-c", f"{install}{manage}; {tables}")
     words = ("-A", PROJECT, "worker", "-c", "2", "-n", "w1@test", "-l", "INFO")
     if kind == "celery":
         worker = processes.celery(*words, env=env)
@@ -129,10 +121,10 @@ def what_happened(
     else:
         worker = processes.qctl(*words, env=env)
     worker.wait_output("w1@test ready")
-    found, ids = json.loads(python(env, "-c", f"{install}CHORDS = {chords}\n{CLIENT}"))
+    found, ids = json.loads(python(kind, env, "-c", f"{install}CHORDS = {chords}\n{CLIENT}"))
     worker.term()
     assert worker.wait() == 0, worker.output()
-    return found, json.loads(python(env, "-c", install + ROWS, json.dumps(ids)))
+    return found, json.loads(python(kind, env, "-c", install + ROWS, json.dumps(ids)))
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_for
 
@@ -59,14 +58,13 @@ class Runner:
         worker = start(*words, *options, env=env)
         worker.wait_output("w@test ready")
         before = ["-m", "qcore.celery"] if kind == "qcore" else []
-        done = subprocess.run(
-            [sys.executable, *before, *client],
-            cwd=workdir,
+        done = run_python(
+            *before,
+            *client,
+            cwd=Path(workdir),
             env={**os.environ, **env, "PYTHONPATH": f"{workdir}{os.pathsep}{ROOT}"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+            imports="qctl" if kind == "qcore" else "celery",
+            timeout_s=120,
         )
         assert done.returncode == 0, f"{kind}: {done.stderr}\n{worker.output()}"
         found = read(done.stdout, place)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 from tests.support.waiting import wait_for
 
 EXAMPLES = ROOT / "examples"
@@ -28,15 +28,7 @@ class Shell:
     def qctl(
         self, *words: str, code: int | None = 0, timeout: float = 100
     ) -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(
-            [sys.executable, "-m", "qctl", *words],
-            cwd=EXAMPLES,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        ran = run_python("-m", "qctl", *words, cwd=EXAMPLES, env=self.env, timeout_s=timeout)
         assert code is None or ran.returncode == code, f"{words}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
         assert "Traceback" not in ran.stderr
         return ran
@@ -72,7 +64,7 @@ def test_the_first_lines_a_user_types(
     shell.qctl("task", "revoke", nap_id, "--terminate", "--yes")
     assert "w1@host" in shell.qctl("status").stdout
     assert "task events enabled" in shell.qctl("control", "enable_events").stdout
-    dump = processes.start(sys.executable, "-m", "qctl", "events", "--dump", "--limit", "60", env=shell.env)
+    dump = processes.qctl("events", "--dump", "--limit", "60", env=shell.env)
     dump.wait_output("listening")
     shell.qctl("call", "proj.add", "-a", "[3,3]")
     dump.wait_output(r"task-succeeded\s+proj\.add")

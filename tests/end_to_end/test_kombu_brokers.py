@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from qcore.app.app import App
 from qcore.errors import BrokerDown, TimeoutError
 from tests.support.cloud_servers import client_environment
-from tests.support.processes import Process, Processes
+from tests.support.processes import Process, Processes, run_python
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -104,14 +102,8 @@ def start(kind: str, processes: Processes, env: dict[str, str]) -> Process:
 def run(kind: str, env: dict[str, str], lines: str) -> Any:
     """What a client prints, as JSON."""
     install = "" if kind == "celery" else "from qcore.celery import install; install()\n"
-    done = subprocess.run(
-        [sys.executable, "-c", install + lines],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    imports = "celery" if kind == "celery" else "qctl"
+    done = run_python("-c", install + lines, env={**os.environ, **env}, imports=imports, timeout_s=200)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 from qcore import App
 from tests.faults.test_crashes import History
-from tests.support.processes import ROOT, Process, Processes, celery_env
+from tests.support.processes import Process, Processes, celery_env, run_python
 from tests.support.waiting import wait_for
 
 FULL = os.environ.get("QCORE_FAULTS") == "full"
@@ -42,13 +40,9 @@ def test_nothing_is_lost_in_a_mixed_fleet(redis_url: str, processes: Processes, 
     log = tmp_path / "history"
     dice = random.Random(11)
     celery = processes.start_celery_worker(redis_url, redis_url, "-c", "1")
-    subprocess.run(
-        [sys.executable, "-c", PRODUCER, str(log), str(TASKS)],
-        cwd=ROOT,
-        env={**os.environ, **celery_env(redis_url, redis_url)},
-        check=True,
-        timeout=300,
-    )
+    env = {**os.environ, **celery_env(redis_url, redis_url)}
+    sent = run_python("-c", PRODUCER, str(log), str(TASKS), env=env, imports="celery", timeout_s=300)
+    assert sent.returncode == 0, sent.stderr
 
     def start() -> Process:
         return processes.start_qcore_worker(

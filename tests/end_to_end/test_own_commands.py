@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from typing import Any
 
 import celery
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import Processes, run_python
 from tests.support.waiting import wait_for
 
 APP = "tests.projects.commanded"
@@ -55,15 +54,7 @@ def test_celerys_client_gets_the_same_replies_from_both(redis_url: str, processe
 
 
 def qctl(url: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qctl", *words],
-        env={**os.environ, "BROKER": url},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python("-m", "qctl", *words, env={**os.environ, "BROKER": url})
 
 
 @pytest.mark.parametrize("words", [("-A", APP), ("-b",)])

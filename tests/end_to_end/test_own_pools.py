@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from qcore import App
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import Processes, run_python
 
 TWO = ("-c", "2")
 PLACE = "tests.projects.pooled:Threads"
@@ -97,14 +95,9 @@ def test_a_pool_that_did_not_start_ends_the_worker(
     ],
 )
 def test_what_is_no_pool_is_refused_with_a_sentence(pool: str, words: str, tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "qctl", "-A", "tests.projects.proj", "worker", "-P", pool],
+    ran = run_python(
+        *("-m", "qctl", "-A", "tests.projects.proj", "worker", "-P", pool),
         env={**os.environ, "QCTL_BROKER_URL": f"sqlite:///{tmp_path}/q.db"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
 
     assert ran.returncode in (2, 78), ran.stderr

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.processes import CELERY, ROOT, Process, Processes
+from tests.support.processes import ROOT, Process, Processes, run_python
 from tests.support.waiting import wait_for
 
 
@@ -46,22 +46,20 @@ class Installation:
             self.env["PYTHONPATH"] = f"{ROOT}{os.pathsep}{folder}"
 
     def worker(self, project: str, *options: str) -> Process:
-        program = ("-c", CELERY) if self.kind == "celery" else ("-m", "qctl")
+        program = ("-m", "celery" if self.kind == "celery" else "qctl")
         words = ("-A", f"tests.projects.{project}", "worker", "-c", "1", "-n", "w@test", "-l", "INFO")
-        started = self.processes.start(*self.python, *program, *words, *options, env=self.env)
+        started = self.processes.start(*self.python, *program, *words, *options, env=self.env, fresh=False)
         started.wait_output("w@test ready")
         return started
 
     def client(self, code: str) -> Any:
         """What a client process printed."""
         before = "" if self.kind == "celery" else "from qcore.celery import install; install()\n"
-        done = subprocess.run(
-            [*self.python, "-c", before + "import json\n" + code],
+        done = run_python(
+            *self.python[1:],
+            *("-c", before + "import json\n" + code),
             env={**os.environ, **self.env},
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            check=False,
+            imports="celery" if self.kind == "celery" else "qctl",
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

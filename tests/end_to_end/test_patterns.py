@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 
 PATTERNS = {
     "documents": "documents.celery",
@@ -36,14 +34,11 @@ def outcome(kind: str, name: str, url: str, processes: Processes, notes: Path) -
     words = ("-A", f"tests.projects.patterns.{app}", "worker", "-c", "2", "-n", "w@test", "-Q", QUEUES)
     worker = (processes.qctl if kind == "qcore" else processes.celery)(*words, env=env)
     before = "from qcore.celery import install; install()\n" if kind == "qcore" else ""
-    done = subprocess.run(
-        [sys.executable, "-c", before + CLIENT.format(name=name, app=app)],
+    done = run_python(
+        *("-c", before + CLIENT.format(name=name, app=app)),
         env={**os.environ, **env, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=400,
-        check=False,
+        imports="qctl" if kind == "qcore" else "celery",
+        timeout_s=400,
     )
     assert done.returncode == 0, done.stderr
     worker.term()  # it answered the client, so it has begun to work

@@ -18,7 +18,7 @@ from qcore.errors import ConfigError
 from qcore.pools.registry import pools
 from qcore.results.registry import results
 from qcore.worker.services.base import in_order, services
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 from tests.support.waiting import wait_for
 
 EXTENSION = ROOT / "examples" / "extension"
@@ -65,14 +65,7 @@ def installed(site: Path, tmp_path: Path) -> dict[str, str]:
 
 
 def qctl(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qctl", *words],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python("-m", "qctl", *words, env={**os.environ, **env})
 
 
 def test_an_installed_package_brings_every_kind_of_plug_in(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +14,7 @@ from qcore.errors import BrokerDown
 from qcore.wire import task
 from tests.faults import size
 from tests.faults.fleet import Fleet, fleet
-from tests.support.processes import CELERY, Processes
+from tests.support.processes import Processes, run_python
 from tests.support.rabbit_server import RabbitServer
 from tests.support.waiting import wait_for
 
@@ -110,12 +108,8 @@ def test_celerys_workers_are_found_as_well(app: App, processes: Processes, rabbi
 
     answers = ping(app, timeout_s=5.0)
     by_name = ping(app, ["theirs@test"])
-    with_celery = subprocess.run(
-        [sys.executable, "-c", CELERY, "-b", rabbit_url, "inspect", "ping", "-j", "--timeout", "5"],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    words = ("-b", rabbit_url, "inspect", "ping", "-j", "--timeout", "5")
+    with_celery = run_python("-m", "celery", *words)
 
     assert sorted(answers.replies) == ["ours@test", "theirs@test"]
     assert answers.heard is None  # so it was waited for those who might come

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from qcore.brokers.contract.records import Message
 from qcore.brokers.registry import open_broker
 from qcore.wire import envelope
-from tests.support.processes import ROOT, Process, Processes
+from tests.support.processes import Process, Processes, run_python
 from tests.support.signers import Signer, signer
 
 WIRED = "tests.projects.wired"
@@ -55,14 +53,8 @@ def ask(kind: str, what: str, settings: dict[str, Any]) -> dict[str, Any]:
     client = f"from tests.projects import wired; wired.main({what!r})"
     if kind == "qcore":
         client = f"from qcore.celery import install; install(); {client}"
-    done = subprocess.run(
-        [sys.executable, "-c", client],
-        cwd=ROOT,
-        env={**os.environ, **env(settings)},
-        capture_output=True,
-        text=True,
-        timeout=110,
-    )
+    imports = "qctl" if kind == "qcore" else "celery"
+    done = run_python("-c", client, env={**os.environ, **env(settings)}, imports=imports, timeout_s=110)
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.partition("ANSWER ")[2])
     return found

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import kombu
 import pytest
 
-from tests.support.processes import ROOT, Process, Processes
+from tests.support.processes import Process, Processes, run_python
 from tests.support.rabbit_server import RabbitServer
 from tests.support.redis_server import RedisServer, require_server
 from tests.support.waiting import wait_for
@@ -174,15 +173,8 @@ def test_a_step_that_does_not_start_ends_the_worker(
 
 
 def qctl(notes: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qctl", *words],
-        env={**os.environ, "NOTES": str(notes), "BROKER": "redis://127.0.0.1:1/0"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env = {**os.environ, "NOTES": str(notes), "BROKER": "redis://127.0.0.1:1/0"}
+    return run_python("-m", "qctl", *words, env=env)
 
 
 def test_the_help_page_shows_the_options_of_the_app(tmp_path: Path) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, Process, Processes
+from tests.support.processes import ROOT, Process, Processes, run_python
 from tests.support.waiting import wait_for
 
 PROJECT = "tests.projects.plain"
@@ -62,14 +60,11 @@ def start(kind: str, processes: Processes, env: dict[str, str], node: str = "w1@
 def client(kind: str, env: dict[str, str], code: str = CLIENT) -> Any:
     """What a client process of the project printed, with Celery or with qcore behind `import celery`."""
     before = "from qcore.celery import install; install()\n" if kind == "qcore" else ""
-    done = subprocess.run(
-        [sys.executable, "-c", before + code],
+    done = run_python(
+        *("-c", before + code),
         env={**os.environ, **env, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        timeout=400,
-        check=False,
+        imports="qctl" if kind == "qcore" else "celery",
+        timeout_s=400,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -38,7 +38,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def scheduler(processes: Processes, url: str, by: str, count: int, **env: str) -> Process:
     words = (sys.executable, "-m", "tests.support.firing", url, by, str(count), QUEUE)
-    return processes.start(*words, name=by, env=env)
+    return processes.start(*words, name=by, env=env, imports="qctl")
 
 
 def ready(url: str) -> ScheduleStore:

@@ -53,7 +53,7 @@ def test_the_slope_is_that_of_most_points() -> None:
 
 def test_a_worker_under_load_does_not_grow(fleet: Fleet) -> None:
     settings = {"result_expires": 5}
-    worker = fleet.worker(lease_s=10, env={"FAULTS_SETTINGS": json.dumps(settings)})
+    worker = fleet.worker(lease_s=10, env={"FAULTS_SETTINGS": json.dumps(settings)}, fresh=True)
     pids = children(worker)
     samples: list[Sample] = []
     published = 0

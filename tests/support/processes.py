@@ -11,25 +11,16 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
+from tests.support.starter import ROOT, Started, close_starters, starter, starter_for
 from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 READY = r"\bready\b"
-#: `python -m celery` without its plug-in flower, whose import takes a quarter of the start
-CELERY = """
-import sys
-from types import SimpleNamespace
-import click
-sys.modules["flower.command"] = SimpleNamespace(flower=click.Command("flower"))
-import celery.__main__
-sys.argv[0] = celery.__main__.__file__
-celery.__main__.main()
-"""
 
 
 def is_stopped(pid: int) -> bool:
@@ -41,17 +32,26 @@ def is_stopped(pid: int) -> bool:
 class Process:
     """One process and everything it starts, with a log file of what they print."""
 
-    def __init__(self, command: Sequence[str], log: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        fresh: bool = True,
+        imports: str = "",
+    ) -> None:
+        """fresh: in an interpreter of its own, even where a fork will do; imports: see starter_for()."""
         self.command, self.log = list(command), log
-        with log.open("ab") as out:
+        full = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})}
+        name = None if fresh else starter_for(self.command[1:], full, imports)
+        self._process: subprocess.Popen[bytes] | Started
+        with log.open("ab") as out, open(os.devnull) as null:
+            if name is not None:
+                files = [null.fileno(), out.fileno(), out.fileno()]
+                self._process = starter(name).start(self.command[1:], full, ROOT, files)
+                return
             self._process = subprocess.Popen(
-                self.command,
-                cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
+                self.command, cwd=ROOT, env=full, stdin=null, stdout=out, stderr=out, start_new_session=True
             )
 
     @property
@@ -135,17 +135,23 @@ class Processes:
         self.folder = folder
         self._all: list[Process] = []
 
-    def start(self, *command: str, env: dict[str, str] | None = None, name: str = "") -> Process:
+    def start(
+        self,
+        *command: str,
+        env: Mapping[str, str] | None = None,
+        name: str = "",
+        fresh: bool = True,
+        imports: str = "",
+    ) -> Process:
         log = self.folder / f"{name or Path(command[0]).name}-{len(self._all)}.log"
-        self._all.append(Process(command, log, env))
+        self._all.append(Process(command, log, env, fresh and not imports, imports))
         return self._all[-1]
 
-    def qctl(self, *args: str, env: dict[str, str] | None = None) -> Process:
-        return self.start(sys.executable, "-m", "qctl", *args, env=env, name="qctl")
+    def qctl(self, *args: str, env: Mapping[str, str] | None = None, fresh: bool = False) -> Process:
+        return self.start(sys.executable, "-m", "qctl", *args, env=env, name="qctl", fresh=fresh)
 
-    def celery(self, *args: str, env: dict[str, str] | None = None) -> Process:
-        how = ("-m", "celery") if "flower" in args else ("-c", CELERY)
-        return self.start(sys.executable, *how, *args, env=env, name="celery")
+    def celery(self, *args: str, env: Mapping[str, str] | None = None) -> Process:
+        return self.start(sys.executable, "-m", "celery", *args, env=env, name="celery", fresh=False)
 
     def start_qcore_worker(
         self,
@@ -155,14 +161,14 @@ class Processes:
         app: str = "tests.projects.proj",
         backend: str = "",
         ready: bool = True,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
+        fresh: bool = False,
     ) -> Process:
         """`qctl worker`, ready to work when this returns."""
         node = name or f"q{uuid.uuid4().hex[:6]}@test"
         more = {"QCTL_RESULT_BACKEND": backend} if backend else {}
-        worker = self.qctl(
-            "-A", app, "-b", url, "worker", "-n", node, "-l", "INFO", *args, env={**more, **(env or {})}
-        )
+        words = ("-A", app, "-b", url, "worker", "-n", node, "-l", "INFO", *args)
+        worker = self.qctl(*words, env={**more, **(env or {})}, fresh=fresh)
         if ready:
             worker.wait_output(READY)
         return worker
@@ -188,6 +194,53 @@ class Processes:
     def close(self) -> None:
         for process in self._all:
             process.end()
+
+
+def run_python(
+    *words: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    stdin: str = "",
+    imports: str = "",
+    timeout_s: float = 100,
+) -> subprocess.CompletedProcess[str]:
+    """`python WORDS` to its end, as a fork where that will do. Raises subprocess.TimeoutExpired.
+
+    env: all of its environment, by default that of the test; imports: see starter_for().
+    """
+    command = [sys.executable, *words]
+    full = dict(os.environ if env is None else env)
+    name = starter_for(words, full, imports)
+    if name is None:
+        return subprocess.run(
+            command,
+            env=full,
+            cwd=cwd,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.seek(0)
+        files = [given.fileno(), out.fileno(), err.fileno()]
+        process = starter(name).start(words, full, cwd, files)
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read().decode(), err.read().decode())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def starters_end_with_the_tests() -> Iterator[None]:
+    yield
+    close_starters()
 
 
 def celery_env(url: str, backend: str) -> dict[str, str]:

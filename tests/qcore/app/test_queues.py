@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from qcore import App
 from qcore.app.queues import QueueTable, bind
 from qcore.errors import QueueNotFound
 from qcore.settings.config import Config
-from tests.support.processes import Processes, celery_env
+from tests.support.processes import Processes, celery_env, run_python
 from tests.support.rabbit_server import RabbitServer
 from tests.support.waiting import wait_for
 
@@ -133,8 +131,10 @@ for number in sys.argv[2:]: reload.delay(int(number))
 
 
 def client(kind: str, url: str, *numbers: int) -> None:
-    words = [sys.executable, "-c", CLIENT, kind, *map(str, numbers)]
-    subprocess.run(words, env={**_environ(), **celery_env(url, "")}, check=True, timeout=60)
+    words = ("-c", CLIENT, kind, *map(str, numbers))
+    env = {**_environ(), **celery_env(url, "")}
+    done = run_python(*words, env=env, imports="qctl" if kind == "qcore" else "celery")
+    assert done.returncode == 0, done.stderr
 
 
 def _environ() -> dict[str, str]:

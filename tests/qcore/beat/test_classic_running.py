@@ -468,7 +468,7 @@ Service(app, scheduler_cls="celery.beat:Scheduler").start()
 def test_it_outlives_a_redis_that_is_killed(processes: Processes) -> None:
     server = RedisServer(require_server())
     try:
-        beat = processes.start(sys.executable, "-c", BEAT, server.url)
+        beat = processes.start(sys.executable, "-c", BEAT, server.url, imports="qctl")
         wait_for(lambda: len(waiting(server.url)) > 1)
 
         server.kill9()

@@ -35,7 +35,8 @@ def test_a_worker_imports_no_role_that_it_does_not_use(
 ) -> None:
     url = request.getfixturevalue(f"{kind}_url")
     driver = f"qcore.brokers.{kind}."
-    processes.start_qcore_worker(url, "-c", "1", "-P", "threads", app="tests.projects.odd", backend=url)
+    options = ("-c", "1", "-P", "threads")
+    processes.start_qcore_worker(url, *options, app="tests.projects.odd", backend=url, fresh=True)
     client = App("client", broker=url, backend=url, set_as_current=False)
 
     found = set(client.send_task("odd.imported", (driver,)).get(timeout=60))

@@ -25,7 +25,7 @@ from tests.contracts.bus_contract import BusContract
 from tests.contracts.consuming import take
 from tests.contracts.delay_contract import Waking
 from tests.qcore.brokers.test_redis_acl import PASSWORD, published_acl, use_every_step
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 from tests.support.redis_cluster import SLOT, RealCluster
 from tests.support.redis_server import ClusterServer, RedisServer, require_server
 
@@ -66,14 +66,8 @@ def cluster() -> Iterator[ClusterServer]:
 
 def qctl(home: Path, url: str, *words: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("QCTL_", "CELERY_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "qctl", "-b", url, *words],
-        env={**env, "HOME": str(home), "PYTHONPATH": f"{home}{os.pathsep}{ROOT}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    env |= {"HOME": str(home), "PYTHONPATH": f"{home}{os.pathsep}{ROOT}"}
+    return run_python("-m", "qctl", "-b", url, *words, env=env)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +199,7 @@ def test_celerys_worker_and_clients_share_the_prefix_at_the_owner(
     celery.term()
     celery.wait()
     processes.start_qcore_worker(redis_cluster.url, "-c", "1", app=PROJECT)
-    client = processes.start(sys.executable, str(tmp_path / "celproj.py"), env=env)
+    client = processes.start(sys.executable, str(tmp_path / "celproj.py"), env=env, imports="celery")
     assert client.wait() == 0, client.output()
     assert client.output().strip().endswith("42")
     app.close()

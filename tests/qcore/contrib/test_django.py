@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 from tests.support.waiting import wait_for
 
 FILES = {
@@ -144,16 +142,14 @@ def site(tmp_path: Path) -> Path:
     return tmp_path / "site"
 
 
-def run(kind: str, code: str, site: Path, env: dict[str, str]) -> Any:
-    """What a client process printed, with Celery or with qcore behind `import celery`."""
+def run(kind: str, code: str, site: Path, env: dict[str, str], fresh: bool = False) -> Any:
+    """What a client process printed, with Celery or with qcore behind `import celery`; fresh: see Process."""
     before = "from qcore.celery import install; install()\n" if kind == "qcore" else ""
-    done = subprocess.run(
-        [sys.executable, "-c", before + code],
+    done = run_python(
+        *("-c", before + code),
         env={**os.environ, **env, "DESK_NOTES": os.devnull},
-        capture_output=True,
-        text=True,
         cwd=site,
-        check=False,
+        imports="" if fresh else "qctl" if kind == "qcore" else "celery",
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -227,7 +223,7 @@ def test_a_django_that_cannot_be_imported_is_warned_of(tmp_path: Path) -> None:
     )
     env = {"DJANGO_SETTINGS_MODULE": "x.settings", "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
 
-    ours, theirs = (run(kind, code, tmp_path, env) for kind in ("qcore", "celery"))
+    ours, theirs = (run(kind, code, tmp_path, env, fresh=True) for kind in ("qcore", "celery"))
 
     assert ours == theirs
     assert len(ours) == 1
@@ -243,7 +239,7 @@ def test_without_the_variable_django_is_not_imported(tmp_path: Path) -> None:
     )
     env = {"DJANGO_SETTINGS_MODULE": "", "PYTHONPATH": str(ROOT)}
 
-    assert run("qcore", code, tmp_path, env) == []
+    assert run("qcore", code, tmp_path, env, fresh=True) == []
 
 
 def test_fixups_of_the_app_replace_the_one_for_django(tmp_path: Path) -> None:

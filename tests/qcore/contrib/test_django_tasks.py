@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, Processes
+from tests.support.processes import ROOT, Processes, run_python
 
 django = pytest.importorskip("django")
 pytestmark = pytest.mark.skipif(
@@ -103,14 +103,8 @@ def worker(site: Path) -> Iterator[None]:
 
 def client(site: Path, code: str) -> Any:
     """What a process that only enqueues prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", CLIENT + code],
-        env={**os.environ, **environment(site)},
-        capture_output=True,
-        text=True,
-        cwd=site,
-        check=False,
-    )
+    env = {**os.environ, **environment(site)}
+    done = run_python("-c", CLIENT + code, env=env, cwd=site, imports="qctl")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -235,7 +235,7 @@ def test_a_worker_does_not_run_what_was_revoked_among_many(
     app.broker.revoke(["the oldest"], ttl_s=10_000)
     for start in range(0, len(many), 5000):
         app.broker.revoke(many[start : start + 5000])
-    worker = processes.start_qcore_worker(url, "-c", "1", "-P", "threads", name="w9@test")
+    worker = processes.start_qcore_worker(url, "-c", "1", "-P", "threads", name="w9@test", fresh=True)
 
     dropped = app.send_task("proj.add", (1, 1), task_id="the oldest")
     run = app.send_task("proj.add", (1, 2))

@@ -19,7 +19,7 @@ from qcore.wire import task as task_wire
 from tests.faults import FULL, size
 from tests.support.corpus import TASK, Entry, entries
 from tests.support.mutants import mutants
-from tests.support.processes import Processes
+from tests.support.processes import Processes, run_python
 from tests.support.waiting import wait_for
 
 
@@ -124,13 +124,7 @@ def test_a_worker_survives_the_corpus(
     assert Counter(q.raw for q in kept) == expected
     assert all(q.reason and q.queue == "celery" for q in kept)
 
-    listed = subprocess.run(
-        [sys.executable, "-m", "qctl", "-b", url, "-o", "json", "quarantine", "ls", "--limit", "500"],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    listed = run_python("-m", "qctl", "-b", url, "-o", "json", "quarantine", "ls", "--limit", "500")
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.count('"reason"') == expected.total()
     json.loads(listed.stdout)

@@ -19,6 +19,7 @@ import pytest
 from qctl import exit_codes
 from qctl.main import cli, main
 from qctl.manual import pages
+from tests.support.processes import run_python
 
 FORBIDDEN = ("kombu", "redis", "textual", "rich", "asyncio", "msgspec", "tests.projects.proj")
 
@@ -33,15 +34,8 @@ PATIENT = (
 
 def qctl(*words: str, stdin: str = "", patient: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("QCTL_", "CELERY_"))}
-    return subprocess.run(
-        [sys.executable, *(["-c", PATIENT] if patient else ["-m", "qctl"]), *words],
-        env={**clean, **env},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    program = ("-c", PATIENT) if patient else ("-m", "qctl")
+    return run_python(*program, *words, env={**clean, **env}, stdin=stdin, imports="qctl")
 
 
 def here(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -64,6 +58,22 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 # --- help
+
+
+def test_what_is_forked_begins_without_what_changes_qcore() -> None:
+    """As a fresh qctl does: see tests/support/starter.py."""
+    code = (
+        "import os, sys; print([m for m in sys.modules if m.split('.')[0] in "
+        "('kombu', 'celery', 'django', 'rich', 'textual')], os.environ['GIVEN'], os.getcwd(), sys.argv); "
+        "sys.exit(7)"
+    )
+    env = {**os.environ, "GIVEN": "yes"}
+
+    forked = run_python("-c", code, "word", env=env, cwd=Path("/"), imports="qctl")
+    fresh = run_python("-c", code, "word", env=env, cwd=Path("/"))
+
+    assert (forked.returncode, forked.stdout, forked.stderr) == (fresh.returncode, fresh.stdout, fresh.stderr)
+    assert forked.stdout == "[] yes / ['-c', 'word']\n"
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -391,11 +401,10 @@ def test_a_real_celery_app_can_be_looked_at_but_runs_no_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QCTL_CELERY", "real")
-    words = [sys.executable, "-m", "qctl", "-A", "tests.projects.celeryproj"]
-    words += ["-b", f"sqlite:///{tmp_path}/broker.sqlite"]
+    words = ("-m", "qctl", "-A", "tests.projects.celeryproj", "-b", f"sqlite:///{tmp_path}/broker.sqlite")
 
-    worker = subprocess.run([*words, "worker"], capture_output=True, text=True, timeout=100, check=False)
-    status = subprocess.run([*words, "status"], capture_output=True, text=True, timeout=100, check=False)
+    worker = run_python(*words, "worker")
+    status = run_python(*words, "status")
 
     assert worker.returncode == exit_codes.USAGE
     assert "is a Celery app" in worker.stderr

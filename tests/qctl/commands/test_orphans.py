@@ -62,14 +62,16 @@ def family() -> Family:
 
 
 def test_the_worker_of_a_demo_that_is_killed(family: Family, processes: Processes, tmp_path: Path) -> None:
-    demo = processes.qctl("demo", env={**family.env, "TMPDIR": str(tmp_path)})
+    demo = processes.qctl("demo", env={**family.env, "TMPDIR": str(tmp_path)}, fresh=True)
     demo.wait_output("qctl status")
 
     family.assert_gone_after(demo)
 
 
 def test_the_worker_of_a_bench_that_is_killed(family: Family, processes: Processes, sqlite_url: str) -> None:
-    bench = processes.qctl("-b", sqlite_url, "bench", "--tasks", "20000", "-c", "2", env=family.env)
+    bench = processes.qctl(
+        "-b", sqlite_url, "bench", "--tasks", "20000", "-c", "2", env=family.env, fresh=True
+    )
     family.wait_for_member("qctl.commands.bench.app")
 
     family.assert_gone_after(bench)
@@ -80,7 +82,7 @@ def test_the_worker_of_a_reloader_that_is_killed_while_a_task_runs(
 ) -> None:
     (tmp_path / "proj.py").write_text(CODE)
     words = ("-A", "proj", "--workdir", str(tmp_path), "-b", sqlite_url, "worker", "--reload", "-c", "2")
-    reloader = processes.qctl(*words, env={**family.env, "PYTHONPATH": str(ROOT)})
+    reloader = processes.qctl(*words, env={**family.env, "PYTHONPATH": str(ROOT)}, fresh=True)
     reloader.wait_output(r"\bready\b")
     app = App("asker", broker=sqlite_url, set_as_current=False)
     app.send_task("proj.nap")
@@ -94,7 +96,7 @@ def test_the_worker_of_a_reloader_that_is_killed_while_a_task_runs(
 def test_the_dashboards_of_a_server_that_is_killed(
     family: Family, processes: Processes, sqlite_url: str
 ) -> None:
-    server = processes.qctl("-b", sqlite_url, "events", "--serve", "--port", "0", env=family.env)
+    server = processes.qctl("-b", sqlite_url, "events", "--serve", "--port", "0", env=family.env, fresh=True)
     base, _, token = server.wait_output(r"http://127\.0\.0\.1:\d+/\?token=\S+")[0].partition("?token=")
 
     async def visit() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def test_a_worker_waits_for_the_broker_and_says_once_what_has_no_effect(
 ) -> None:
     env = project(tmp_path, away.url)
     words = ("-A", "setproj", "worker", "-P", "solo", "-n", "w@test", "-l", "INFO")
-    worker = processes.start(sys.executable, "-m", "qctl", *words, env=env)
+    worker = processes.qctl(*words, env=env)
     log = tmp_path / "w-test.log"
     wait_for(lambda: log.exists() and "try 1 of 100 to connect follows" in log.read_text())
     away.start()
@@ -72,7 +71,7 @@ def test_a_worker_waits_for_the_broker_and_says_once_what_has_no_effect(
 
 def test_beat_says_once_what_has_no_effect(tmp_path: Path, processes: Processes) -> None:
     env = project(tmp_path, f"sqlite:///{tmp_path}/b.db")
-    beat = processes.start(sys.executable, "-m", "qctl", "-A", "setproj", "beat", env=env)
+    beat = processes.qctl("-A", "setproj", "beat", env=env)
     beat.wait_output("Ready")
 
     assert (tmp_path / "beat.log").read_text().count(SAID) == 1
@@ -140,7 +139,7 @@ app.task(name="p.one")(lambda: 1)
     env = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     refused = qctl("-A", "callproj", "call", "p.one", "-Q", "typo", "--no-check", **env)
     words = ("-A", "callproj", "worker", "-P", "threads", "-c", "1")
-    processes.start(sys.executable, "-m", "qctl", *words, env=env).wait_output(r"\bready\b")
+    processes.qctl(*words, env=env).wait_output(r"\bready\b")
 
     waited = qctl("-A", "callproj", "call", "p.one", "--wait", "-t", "30", **env)
 
