@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 DOCS_STAMP := $(VENV)/.installed-docs
-WORKERS ?= 8
+WORKERS ?= 10
 
 # An empty value lets Python keep what it compiles, which saves a tenth of the tests' time.
 export PYTHONDONTWRITEBYTECODE :=
@@ -23,8 +23,7 @@ demo: $(RUN_STAMP)  ## show the main job running, in ten seconds and without a s
 
 test: | $(BIN)/python  ## lint, types and all tests: what CI runs
 	$(MAKE) --no-print-directory -j 2 $(TEST_STAMP) packages
-	$(MAKE) --no-print-directory -j 2 lint types-linux types-darwin compiled
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(MAKE) --no-print-directory -j 4 lint types-linux types-darwin tests
 
 # The fault tests at their full sizes; `make test` runs the same ones, smaller.
 faults: $(TEST_STAMP) packages  ## the fault tests at their full sizes
@@ -40,7 +39,7 @@ lint: $(TEST_STAMP)  ## ruff: rules and formatting
 
 types: types-linux types-darwin  ## mypy, strict, for Linux and macOS
 
-.PHONY: types-linux types-darwin compiled
+.PHONY: types-linux types-darwin compiled tests
 types-linux types-darwin: types-%: $(TEST_STAMP)
 	$(BIN)/mypy --platform $* --cache-dir .mypy_cache/$*
 
@@ -48,6 +47,9 @@ types-linux types-darwin: types-%: $(TEST_STAMP)
 compiled: $(TEST_STAMP)
 	$(BIN)/python -m compileall -q qcore qctl
 	$(BIN)/python -m pytest --collect-only -q > /dev/null
+
+tests: compiled
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Everything against everybody: about 35 minutes on two cores. The contestants' environments are made
 # in .bench/ the first time. RabbitMQ's figures need its server (`make packages`), BullMQ's node and npm,
