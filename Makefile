@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 DOCS_STAMP := $(VENV)/.installed-docs
-WORKERS ?= 10
+WORKERS ?= 8
 
 # An empty value lets Python keep what it compiles, which saves a tenth of the tests' time.
 export PYTHONDONTWRITEBYTECODE :=

@@ -266,7 +266,8 @@ class Loop:
             if not batch and not room:
                 self._arm()
                 return
-            self.consumer.look_ahead(self.pool.ahead())
+            if self.consumer.gather_s:  # the others look ahead by themselves
+                self.consumer.look_ahead(self.pool.ahead())
             if room:
                 refused, deliveries = self.consumer.turn(batch, room)
                 self._claim_requested = len(deliveries) >= room

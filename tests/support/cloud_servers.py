@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.support.processes import ROOT
+from tests.support.redis_server import free_port
 from tests.support.waiting import wait_for
 
 #: what a client needs: any key is right
@@ -32,12 +33,6 @@ AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZ
 def client_environment() -> dict[str, str]:
     """The environment of a process that is a client: what is on this process's path, and the keys."""
     return {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]), **KEYS}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.redis_server import free_port
 from tests.support.waiting import wait_for
 
 _PLACES = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/sbin")
@@ -58,13 +59,6 @@ def find_rabbitmq() -> Path | None:
         if Path(place, "rabbitmq-server").exists() and shutil.which("epmd"):
             return Path(place)
     return None
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _die_with_parent() -> None:

@@ -6,7 +6,9 @@ QCORE_TEST_REDIS=redis|valkey chooses; without it `redis-server` on PATH, else v
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -38,10 +40,12 @@ def find_server() -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Lower than those that the kernel gives to outgoing connections: one of them might take it meanwhile."""
+    while True:
+        port = secrets.choice(range(15_000, 32_000))
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

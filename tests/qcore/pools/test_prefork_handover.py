@@ -192,7 +192,7 @@ def test_a_child_that_lives_on_after_a_signal_starts_its_next_jobs(make: Callabl
     bench = make(1)
     first = bench.job("nap", 0.2)
     bench.give(first)
-    bench.until(lambda: bool(bench.pool.running()))
+    bench.until(lambda: bool(bench.pool.running()) and bool(bench.pool.pids()))
     (pid,) = bench.pool.pids()
 
     assert bench.pool.kill(first.number, End.TERMINATED, signal.SIGWINCH)
