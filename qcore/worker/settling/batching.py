@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from qcore.pools.base import Pool
 
-MOST = 32
+#: what waits here, and what is on its way to here, runs again after a kill
+MOST = 12
 
 
 class AcknowledgementBatcher:
