@@ -81,8 +81,7 @@ def test_workers_get_even_shares_of_short_tasks(
     workers: int, burst: int, redis_url: str, processes: Processes
 ) -> None:
     """Tasks of 0 to 20 ms, 200 a second, in random order: whoever is idle has the same chance as whoever
-    has just ended one. A machine that is busy elsewhere may keep one of them waiting: in one of three rounds
-    they are even."""
+    has just ended one. Where chance or a busy machine makes few tasks uneven, more of them are counted."""
     tasks, rate, dice = size(800, 5000), 200.0, random.Random(1)
     app = App("shares", broker=redis_url, set_as_current=False)
     names = [f"w{number}@test" for number in range(workers)]
@@ -93,17 +92,16 @@ def test_workers_get_even_shares_of_short_tasks(
         answers = app.control.inspect(destination=names, timeout=5).stats() or {}
         return [sum(answers.get(name, {}).get("total", {}).values()) for name in names]
 
-    rounds, before = list[list[int]](), [0] * workers
-    while not any(found[-1] <= 1.5 * found[0] for found in rounds):
-        assert len(rounds) < 3, rounds
+    for round_ in (1, 2, 3):
         due = time.monotonic()
         for _ in range(tasks // burst):
             app.send_many([app.signature("proj.nap", (dice.random() * 0.02,)) for _ in range(burst)])
             due += dice.expovariate(rate / burst)
             time.sleep(max(due - time.monotonic(), 0.0))
-        wait_for(lambda: sum(shares()) == tasks * (len(rounds) + 1), 60)
-        after = shares()
-        rounds.append(sorted(b - a for a, b in zip(before, after, strict=True)))
-        before = after
-    print(f"{workers} workers, bursts of {burst}: {rounds}")
+        wait_for(lambda sent=tasks * round_: sum(shares()) == sent, 60)
+        found = sorted(shares())
+        print(f"{workers} workers, bursts of {burst}: {found}")
+        if found[-1] <= 1.5 * found[0]:
+            break
+    assert found[-1] <= 1.5 * found[0]
     app.close()
