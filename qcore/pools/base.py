@@ -51,7 +51,8 @@ class PoolSetup(msgspec.Struct):
     strict_prefetch: bool = False  # worker_prefetch_multiplier=1: never hold more than one job per slot
     extended: bool | str = False  # as in RunContext
     before_run: Any = None  # called once in every process that runs tasks (logging)
-    command: tuple[str, ...] = ()  # processes are fresh interpreters that run this; empty: they are forked
+    command: tuple[str, ...] = ()  # what starts this worker; empty in a program that is no worker itself
+    spawns: bool = False  # processes that run tasks are not forked: they are interpreters that run `command`
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ true here, and the broker is the embedded SQLite one.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -367,6 +366,12 @@ def _warn_once(name: str) -> None:
     )
 
 
+def _from_json(text: str) -> Any:
+    import json  # few command lines need it
+
+    return json.loads(text)
+
+
 #: `(json)[1, 2]`: the type that a setting's text on a command line has
 _CASTS: Mapping[str, Callable[[str], Any]] = {
     "string": str,
@@ -374,7 +379,7 @@ _CASTS: Mapping[str, Callable[[str], Any]] = {
     "float": float,
     "any": str,
     "bool": lambda text: text.strip().lower() in ("1", "true", "yes", "on", "t", "y"),
-    **dict.fromkeys(("json", "dict", "tuple", "list"), json.loads),
+    **dict.fromkeys(("json", "dict", "tuple", "list"), _from_json),
 }
 
 

@@ -6,9 +6,7 @@ zstd and brotli need their extras. What the project has registered with kombu co
 
 from __future__ import annotations
 
-import bz2
 import importlib
-import lzma
 import sys
 import zlib
 from typing import Any
@@ -62,8 +60,12 @@ def _compress(raw: bytes, name: str) -> tuple[str, bytes]:
     if mime == GZIP:
         return mime, zlib.compress(raw)
     if mime == BZIP2:
+        import bz2  # here and below: few projects use it
+
         return mime, bz2.compress(raw)
     if mime == LZMA:
+        import lzma
+
         return mime, lzma.compress(raw)
     if mime == BROTLI:
         packed: bytes = _brotli().compress(raw)
@@ -144,10 +146,14 @@ def _read_zlib(raw: bytes, most: int) -> tuple[bytes, bool]:
 
 
 def _read_bzip2(raw: bytes, most: int) -> tuple[bytes, bool]:
+    import bz2
+
     return _inflated(bz2.BZ2Decompressor(), raw, most)
 
 
 def _read_lzma(raw: bytes, most: int) -> tuple[bytes, bool]:
+    import lzma
+
     return _inflated(lzma.LZMADecompressor(memlimit=WINDOW_BYTES), raw, most)
 
 

@@ -8,8 +8,7 @@ chosen. What the project has registered with kombu (registered.py) comes before 
 
 from __future__ import annotations
 
-import base64
-import json
+import binascii
 import math
 import sys
 import uuid
@@ -63,6 +62,8 @@ def to_json(value: Any) -> bytes:
             return _fast_encode(value)
         except (OverflowError, TypeError, msgspec.MsgspecError, UnicodeEncodeError):
             pass  # integers above 64 bits and the like: the standard library encodes them
+    import json  # here and below: most messages do without
+
     try:
         return json.dumps(value, default=_typed, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as exc:
@@ -78,6 +79,8 @@ def from_json(raw: bytes | str) -> Any:
                 return _fast_decode(data)
             except msgspec.DecodeError:
                 pass  # NaN, Infinity and huge integers: valid for Celery's clients
+        import json
+
         return json.loads(data, object_hook=_untyped)
     except RecursionError as exc:
         raise Malformed("too_deep", "the JSON is nested too deeply") from exc
@@ -143,7 +146,7 @@ def _typed(value: Any) -> Any:
         try:
             return {"__type__": "bytes", "__value__": value.decode()}
         except UnicodeDecodeError:
-            return {"__type__": "base64", "__value__": base64.b64encode(value).decode()}
+            return {"__type__": "base64", "__value__": binascii.b2a_base64(value, newline=False).decode()}
     if isinstance(value, set | frozenset):
         raise EncodeError(f"a {type(value).__name__} has no JSON form; send a list")
     raise EncodeError(f"an object of type {type(value).__name__} has no JSON form: {value!r:.80}")
@@ -156,7 +159,7 @@ _FROM_TYPED: dict[str, Callable[[Any], Any]] = {
     "decimal": Decimal,
     "uuid": lambda v: uuid.UUID(hex=v["hex"]),
     "bytes": lambda v: v.encode(),
-    "base64": lambda v: base64.b64decode(v.encode()),
+    "base64": lambda v: binascii.a2b_base64(v.encode()),
 }
 
 

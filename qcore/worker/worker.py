@@ -50,11 +50,12 @@ from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
 from qcore.worker.process.options import (
     check_serializers,
-    child_command,
     concurrency_of,
     debug_on_signal,
+    is_spawning,
     node_name,
     queue_names,
+    worker_command,
 )
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.remote_control import RemoteControl, note
@@ -193,7 +194,8 @@ class Worker:
             strict_prefetch=self._multiplier == 1,
             extended=conf.result_extended and ("request" if celery_backend(conf.result_backend) else True),
             before_run=self._before_run,
-            command=child_command(pool_start_method or conf.worker_pool_start_method),
+            command=worker_command(),
+            spawns=is_spawning(pool_start_method or conf.worker_pool_start_method),
         )
         self._drain_timeout_s = (
             drain_timeout if drain_timeout is not None else conf.worker_soft_shutdown_timeout or None

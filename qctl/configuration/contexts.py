@@ -5,7 +5,6 @@ In:  contexts.toml in the user's directory.  Out: Contexts; the chosen one and t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,21 +122,30 @@ def _chosen_file() -> Path:
 def chosen() -> tuple[str, str]:
     """The names of the chosen context and the previous one; empty: none."""
     try:
-        found = json.loads(_chosen_file().read_text(encoding="utf-8"))
+        text = _chosen_file().read_text(encoding="utf-8")
+        import json  # here and below: most have chosen none
+
+        found = json.loads(text)
         return str(found.get("current") or ""), str(found.get("previous") or "")
     except (OSError, ValueError, AttributeError):
         return "", ""
+
+
+def _write(current: str, previous: str) -> None:
+    import json
+
+    write_private(_chosen_file(), json.dumps({"current": current, "previous": previous}) + "\n")
 
 
 def choose(name: str) -> None:
     """Set the default context; empty: none."""
     before, earlier = chosen()
     previous = before if before != name else earlier
-    write_private(_chosen_file(), json.dumps({"current": name, "previous": previous}) + "\n")
+    _write(name, previous)
 
 
 def forget(name: str) -> None:
     """Remove a name from the chosen and the previous context."""
     current, previous = (n if n != name else "" for n in chosen())
     if _chosen_file().exists():
-        write_private(_chosen_file(), json.dumps({"current": current, "previous": previous}) + "\n")
+        _write(current, previous)

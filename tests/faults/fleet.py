@@ -115,9 +115,8 @@ class Fleet:
 
 
 def children(worker: Process) -> list[int]:
-    """The processes that run tasks: children of the worker's fork server, a child of the launcher."""
-    (launcher,) = _children_of(worker.pid) or [0]
-    (fork_server,) = (_children_of(launcher) if launcher else []) or [0]
+    """The processes that run tasks: children of the worker's fork server."""
+    (fork_server,) = _children_of(worker.pid) or [0]
     return _children_of(fork_server) if fork_server else []
 
 

@@ -11,7 +11,6 @@ the worker calls the function.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, Protocol, get_type_hints
@@ -194,6 +193,8 @@ def _optional(found: Command) -> frozenset[str]:
 
 def _require_text_that_travels(value: Any) -> None:
     """Raises UnicodeEncodeError, a ValueError, for text that is not valid UTF-8 (lone surrogates)."""
+    import json  # an idle worker has no use for it
+
     json.dumps(value, ensure_ascii=False, default=str).encode()
 
 

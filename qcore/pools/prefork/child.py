@@ -7,7 +7,6 @@ need no message; and which range of jobs the parent took back.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -17,16 +16,21 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
+import msgspec
+
 from qcore.app.sources import load_modules
 from qcore.base.crashpoints import crashpoint
 from qcore.errors import SoftTimeLimitExceeded
 from qcore.execution.run import RunContext, run
 from qcore.execution.soft_limits import alarm_limit
 from qcore.pools.prefork.child_stacks import tell_when_asked
-from qcore.pools.prefork.slot import Slot
+from qcore.pools.prefork.slot import NOT_YET, Slot
 from qcore.signals import worker_process_shutdown
 from qcore.tasks.request import current_request
 from qcore.wire.outcome import RECV_BYTES, Frames, pack_outcome, unpack_jobs
+
+#: an empty frame: the child takes jobs now
+READY = b"\0\0\0\0"
 
 log = logging.getLogger("qcore.worker")
 
@@ -60,6 +64,9 @@ def serve(
     tell_when_asked(stack_w)
     if before_run is not None:
         before_run()
+    if slot.seen() == NOT_YET:
+        slot.begin()
+        sock.sendall(READY)
     crashpoint("child_born")
     frames = Frames()
     limits = tools._replace(limit=alarm_limit)
@@ -90,7 +97,7 @@ def modules_pipe(modules: Mapping[str, bool]) -> list[int]:
         return []
     r, w = os.pipe()
     with open(w, "wb") as file:
-        file.write(json.dumps(modules).encode())
+        file.write(msgspec.json.encode(modules))
     return [r]
 
 
@@ -98,7 +105,7 @@ def load_sent(app: Any, descriptors: Sequence[int]) -> None:
     """Load what the parent has loaded before. An error is logged, and the child works with what it has."""
     for descriptor in descriptors:
         with open(descriptor, "rb") as file:
-            modules: dict[str, bool] = json.load(file)
+            modules: dict[str, bool] = msgspec.json.decode(file.read())
         for name, reload in modules.items():
             try:
                 load_modules(app, [name], reload)

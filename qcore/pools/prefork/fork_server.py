@@ -2,15 +2,15 @@
 
 In:  requests from the worker's parent on a socket (fork a child for a slot, signal a child).
 Out: reports (born, died with what status). No fork ever happens in a process that has threads or broker
-connections, and every child dies with the fork server. The fork server is itself forked by a *launcher*,
-which does nothing else, so that there can be another one when a task or the kernel has ended it; the
-launcher dies with the parent, and the fork server with the launcher.
+connections, and every child dies with the fork server, which dies with the parent. When a task or the kernel
+has ended it, the next one is a fresh interpreter, which loads the app anew (spawned.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import select
@@ -21,7 +21,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from typing import Any, NoReturn
 
 import msgspec
@@ -31,7 +31,6 @@ from qcore.pools.prefork.child_stacks import ignore_requests
 from qcore.wire.outcome import RECV_BYTES, Frames, anything
 
 REQUEST = struct.Struct("<cii")
-PID = struct.Struct("<i")
 #: so many fork servers may die within this time, more than a task that kills its own is tried; the worker
 #: stops after that
 DEATHS_MOST, DEATHS_WITHIN_S = 5, 60.0
@@ -45,54 +44,43 @@ class ForkServer:
     """The parent's handle of the fork server."""
 
     _sock: socket.socket | None = None
-    _pid: int | None = None  # None: not read yet
+    #: whether it has loaded the app, and forks children at once
+    is_loaded = True
 
-    def __init__(self, child_main: Callable[[int, list[int]], None]) -> None:
-        """Fork the fork server now; child_main(slot, descriptors) runs in each child."""
-        ours, theirs = socket.socketpair()
+    def __init__(self, child_main: Callable[[int, list[int]], None], again: Callable[[int], int]) -> None:
+        """Fork the fork server now; child_main(slot, descriptors) runs in each child. again(descriptor)
+        starts another one that serves this socket, after the first has died, and returns its pid; it raises
+        PoolBroken if it cannot."""
+        self._deaths: list[float] = []  # when fork servers died lately, monotonic
+        self._again = again
+        theirs = self._open()
         sys.stdout.flush()
         sys.stderr.flush()
         gc.freeze()  # objects that exist now are never written by a child's collector: the pages stay shared
         parent = os.getpid()
-        self._launcher_pid = os.fork()
-        if self._launcher_pid == 0:
-            ours.close()
-            _guarded(partial(_run_launcher, theirs, child_main, parent))
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._line.close()
+            serve_forks(theirs, child_main, parent)
         gc.unfreeze()
         theirs.close()
-        self._launcher = ours
-        self._deaths: list[float] = []  # when fork servers died lately, monotonic
-        self._start()
-
-    @property
-    def pid(self) -> int:
-        """Its process; 0: it did not start."""
-        if self._pid is None:
-            try:
-                answer = self._launcher.recv(PID.size)
-            except OSError:
-                answer = b""
-            self._pid = PID.unpack(answer)[0] if len(answer) == PID.size else 0
-        return self._pid
 
     def start(self) -> None:
         """Start a fork server after the last one died. Raises PoolBroken if none can start."""
-        if self.pid:  # else the launcher is dead
-            self._start()
-        if not self.pid:
-            raise PoolBroken("the fork server died")
+        with contextlib.suppress(ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)  # whoever asks for another one has lost this one
+            os.waitpid(self.pid, 0)
+        with self._open() as theirs:
+            self.pid, self.is_loaded = self._again(theirs.fileno()), False
 
-    def _start(self) -> None:
-        """Ask for one; the worker need not wait for the answer."""
+    def _open(self) -> socket.socket:
+        """A new line to a fork server; returns the other end."""
         ours, theirs = socket.socketpair()
-        with contextlib.suppress(OSError):  # reports() will raise
-            socket.send_fds(self._launcher, [b"T"], [theirs.fileno()])
-        theirs.close()
-        self._pid = None
         if self._sock is not None:
             self._sock.close()
         self._sock, self._frames = ours, Frames()
         self._early = b""  # reports that were read while a request was sent
+        return theirs
 
     def count_death(self, exc: PoolBroken) -> None:
         """The fork server has died, as `exc` says; raises PoolBroken when too many did lately."""
@@ -142,7 +130,7 @@ class ForkServer:
             data = self._line.recv(RECV_BYTES)
         except ConnectionResetError:
             data = b""
-        early, self._early = self._early, b""
+        early, self._early, self.is_loaded = self._early, b"", True
         if not data and not early:
             raise PoolBroken(f"the fork server (pid {self.pid}) died")
         return [msgspec.msgpack.decode(f) for f in self._frames.feed(early + data)]
@@ -150,11 +138,10 @@ class ForkServer:
     def close(self) -> None:
         """End it and every child."""
         self._line.close()
-        self._launcher.close()
         with contextlib.suppress(ChildProcessError):
-            if not _ended(self._launcher_pid, 2 * END_S):
-                os.kill(self._launcher_pid, signal.SIGKILL)
-                os.waitpid(self._launcher_pid, 0)
+            if not _ended(self.pid, END_S):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
 
 
 def _ended(pid: int, patience_s: float) -> bool:
@@ -167,11 +154,11 @@ def _ended(pid: int, patience_s: float) -> bool:
     return True
 
 
-def _guarded(serve: Callable[[], object]) -> NoReturn:
-    """Serve in a process that was just forked, and end it."""
+def serve_forks(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> NoReturn:
+    """Be the fork server of the worker `parent`, until it closes the socket, and end this process."""
     code = 1
     try:
-        serve()
+        _serve(sock, child_main, parent)
         code = 0
     except ConnectionError:
         pass  # the worker closed its end in the middle of its start, and reports why
@@ -183,30 +170,6 @@ def _guarded(serve: Callable[[], object]) -> NoReturn:
         os._exit(code)
 
 
-def _run_launcher(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:
-    """The launcher: a copy of the worker from before it had threads. It forks a fork server for each
-    request, and ends the last one when the worker closes its socket."""
-    die_with(parent)
-    _ignore_signals()
-    me, pid = os.getpid(), 0
-    while True:
-        data, descriptors, _, _ = socket.recv_fds(sock, 1, 1)
-        with contextlib.suppress(ChildProcessError):
-            if not data:
-                if pid and not _ended(pid, END_S):
-                    os.kill(pid, signal.SIGKILL)
-                return
-            if pid:
-                os.kill(pid, signal.SIGKILL)  # whoever asks for another one has lost this one
-                os.waitpid(pid, 0)
-        pid = os.fork()
-        if pid == 0:
-            sock.close()
-            _guarded(partial(_serve, socket.socket(fileno=descriptors[0]), child_main, me))
-        os.close(descriptors[0])
-        sock.sendall(PID.pack(pid))
-
-
 def _ignore_signals() -> None:
     """The worker decides about shutdown; a signal to the whole group must not end running tasks."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
@@ -216,12 +179,22 @@ def _ignore_signals() -> None:
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process when `parent` dies (Linux); else its socket ends it when idle."""
-    import ctypes  # here, while the worker goes on with its start
-
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        _prctl()(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
         os._exit(1)  # the parent died before the request
+
+
+@cache  # a child finds it made: to make it costs memory
+def _prctl() -> Callable[..., object]:
+    """The C library's function. By the C half of ctypes, where it has what it takes: to import the other
+    half costs each worker a quarter of a MiB. Raises OSError where there is no such function."""
+    half: Any = importlib.import_module("_ctypes")  # here, while the worker goes on with its start
+    if not hasattr(half, "call_function"):
+        found: Callable[..., object] = importlib.import_module("ctypes").CDLL(None).prctl
+        return found
+    address = half.dlsym(half.dlopen(None, 0), "prctl")
+    return lambda *arguments: half.call_function(address, arguments)
 
 
 def _serve(sock: socket.socket, child_main: Callable[[int, list[int]], None], parent: int) -> None:

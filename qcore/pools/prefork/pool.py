@@ -24,14 +24,13 @@ from typing import Any, ClassVar
 from qcore.base.crashpoints import crashpoint
 from qcore.base.process_facts import resident_kib
 from qcore.errors import PoolBroken
-from qcore.execution.run import RunContext
 from qcore.pools.base import SLOW_S, STUCK_S, Pool, PoolFeatures, PoolSetup, Running, RuntimeEstimate
-from qcore.pools.prefork.child import load_sent, modules_pipe, serve
+from qcore.pools.prefork.child import modules_pipe
 from qcore.pools.prefork.child_handle import ChildHandle, ReplacementPace, end_idle, write_stats
 from qcore.pools.prefork.child_stacks import ChildStacks
 from qcore.pools.prefork.fork_server import ForkServer
-from qcore.pools.prefork.slot import MAX_SLOTS, Slot, StackPipe, shared_slots, token_pipe
-from qcore.pools.prefork.spawned import become, memory_file
+from qcore.pools.prefork.slot import MAX_SLOTS, SLOTS_BYTES, Slot, StackPipe, token_pipe
+from qcore.pools.prefork.spawned import child_main, memory_file, start_fork_server
 from qcore.pools.stacks import Stack, in_order
 from qcore.signals import worker_process_shutdown
 from qcore.wire.outcome import RECV_BYTES, End, Job, Outcome, pack_jobs, unpack_outcome
@@ -63,8 +62,8 @@ class PreforkPool(Pool):
 
     def __init__(self, setup: PoolSetup) -> None:
         super().__init__(setup)
-        self._file = memory_file() if setup.command else -1
-        self._memory: mmap.mmap = shared_slots(self._file)
+        self._file = memory_file()
+        self._memory = mmap.mmap(self._file, SLOTS_BYTES)
         self._children: dict[int, ChildHandle] = {}  # by slot
         self._by_fd: dict[int, ChildHandle] = {}
         self._wanted = min(setup.concurrency, MAX_SLOTS)
@@ -78,18 +77,12 @@ class PreforkPool(Pool):
     # --- lifecycle
 
     def start(self) -> None:
-        tools = RunContext(self.setup.app, self.setup.node, self.setup.accept, None, self.setup.extended)
-        memory, before_run, command = self._memory, self.setup.before_run, self.setup.command
+        command, node, file = self.setup.command, self.setup.node, self._file
 
-        def child_main(index: int, descriptors: list[int]) -> None:
-            if command:
-                become(command, tools.node, index, self._file, descriptors)
-            sock = socket.socket(fileno=descriptors[0])
-            slot = Slot(memory, index, descriptors[1], descriptors[2])
-            load_sent(tools.app, descriptors[4:])
-            serve(sock, slot, tools, before_run, descriptors[3])
+        def again(line: int) -> int:
+            return start_fork_server(command, node, file, line)
 
-        self._fork_server = ForkServer(child_main)
+        self._fork_server = ForkServer(child_main(self.setup, file, self._memory), again)
         # No user code runs here, and the loop's objects are freed by reference counting. With the default
         # thresholds the collector would scan all jobs in flight again and again, at the cost of a task.
         self._thresholds = gc.get_threshold()
@@ -105,7 +98,7 @@ class PreforkPool(Pool):
         ours, theirs = socket.socketpair()
         token_r, token_w = token_pipe()
         slot = Slot(self._memory, index, token_r, token_w)
-        slot.clear(is_ready=not self.setup.command)
+        slot.clear(is_ready=self._fork_server.is_loaded and not self.setup.spawns)
         stack_pipe, stack_w = StackPipe.open()
         inherited = [stack_w, *modules_pipe(self.modules)]
         self._fork_server.fork(index, [theirs.fileno(), token_r, token_w, *inherited])
@@ -129,8 +122,7 @@ class PreforkPool(Pool):
         gc.set_threshold(*self._thresholds)
         gc.unfreeze()
         self._fork_server.close()
-        if self._file >= 0:
-            os.close(self._file)
+        os.close(self._file)
         for child in self._children.values():
             child.sock.close()
         self._children.clear()

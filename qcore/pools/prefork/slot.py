@@ -24,12 +24,6 @@ NOT_YET = -1
 SLOTS_BYTES = 8 * WORDS * MAX_SLOTS
 
 
-def shared_slots(descriptor: int = -1) -> mmap.mmap:
-    """Memory for all slots, to be created before the fork server is forked; without a descriptor only
-    forked processes share it."""
-    return mmap.mmap(descriptor, SLOTS_BYTES)
-
-
 class Slot:
     """One child's part of the shared memory, guarded by a token in a pipe.
 

@@ -1,44 +1,58 @@
-"""Children that are fresh interpreters (worker_pool_start_method=spawn): no memory of the worker is shared.
+"""Processes of the pool that are fresh interpreters: children (worker_pool_start_method=spawn), and a fork
+server that follows one that died.
 
-In:  the command line of the worker, and what a forked child would have inherited.  Out: a process that runs
-the command again, loads the app anew, and serves its slot instead of being a worker. It is still a child of
-the fork server (fork_server.py), which reports its end. Next: child.py.
+In:  the command line of the worker, and what a forked process would have inherited.  Out: a process that runs
+the command again, loads the app anew, and serves its slot, or as a fork server, instead of being a worker.
+A child is still one of the fork server (fork_server.py), which reports its end. Next: child.py.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import mmap
 import os
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
+import msgspec
+
+from qcore.errors import PoolBroken
 from qcore.execution.run import RunContext
 from qcore.pools.base import PoolSetup
 from qcore.pools.prefork.child import load_sent, serve
+from qcore.pools.prefork.fork_server import serve_forks
 from qcore.pools.prefork.slot import SLOTS_BYTES, Slot
 
 #: the environment variable in which a fresh interpreter finds its Place
 PLACE = "QCORE_POOL_CHILD"
 #: what Celery sets in such processes
 MARK = "FORKED_BY_MULTIPROCESSING"
-#: an empty frame: the child takes jobs now
-READY = b"\0\0\0\0"
+
+
+#: the slot of a fork server
+NO_SLOT = -1
 
 
 class Place(NamedTuple):
-    """What a child inherits: the numbers of its process and its slot, and descriptors: of the slots' memory,
-    and those that a forked child gets."""
+    """What it inherits: the pid of its parent, the worker's name, the number of its slot, and descriptors: of
+    the slots' memory, and those that a forked child gets, or a fork server's socket."""
 
-    pid: int
+    parent: int
     node: str
     slot: int
     memory: int
     descriptors: list[int]
+
+
+def _written(place: Place) -> str:
+    return msgspec.json.encode(place).decode()
+
+
+def _read(text: str) -> Place:
+    return msgspec.json.decode(text, type=Place)
 
 
 def memory_file() -> int:
@@ -54,36 +68,67 @@ def memory_file() -> int:
     return found
 
 
+def child_main(setup: PoolSetup, file: int, memory: mmap.mmap) -> Callable[[int, list[int]], None]:
+    """What a child does that the fork server has forked, with its slot's number and its descriptors: serve
+    the slot in this memory, or become a fresh interpreter that does. file: the memory's descriptor."""
+    tools = _tools(setup)
+
+    def main(index: int, descriptors: list[int]) -> None:
+        if setup.spawns:
+            become(setup.command, setup.node, index, file, descriptors)
+        sock = socket.socket(fileno=descriptors[0])
+        slot = Slot(memory, index, descriptors[1], descriptors[2])
+        load_sent(setup.app, descriptors[4:])
+        serve(sock, slot, tools, setup.before_run, descriptors[3])
+
+    return main
+
+
+def _tools(setup: PoolSetup) -> RunContext:
+    return RunContext(setup.app, setup.node, setup.accept, None, setup.extended)
+
+
 def become(command: Sequence[str], node: str, slot: int, memory: int, descriptors: Sequence[int]) -> NoReturn:
     """Replace this process, just forked, by a fresh interpreter."""
     for descriptor in (memory, *descriptors):
         os.set_inheritable(descriptor, True)
-    place = Place(os.getpid(), node, slot, memory, list(descriptors))
-    os.execve(command[0], list(command), {**os.environ, MARK: "1", PLACE: json.dumps(place)})
+    place = Place(os.getppid(), node, slot, memory, list(descriptors))
+    os.execve(command[0], list(command), {**os.environ, MARK: "1", PLACE: _written(place)})
+
+
+def start_fork_server(command: Sequence[str], node: str, memory: int, line: int) -> int:
+    """Start a fork server that serves the socket `line`; returns its pid. Raises PoolBroken."""
+    import subprocess  # few workers lose their fork server
+
+    if not command:
+        raise PoolBroken("the fork server died, and only a worker of `qctl worker` can start another one")
+    place = Place(os.getpid(), node, NO_SLOT, memory, [line])
+    try:
+        environ = {**os.environ, PLACE: _written(place)}
+        return subprocess.Popen(command, env=environ, pass_fds=(memory, line)).pid
+    except OSError as exc:
+        raise PoolBroken(f"the fork server died, and another one does not start: {exc}") from exc
 
 
 def is_spawned() -> bool:
-    """Whether this process is to serve a slot, instead of what its command line says."""
+    """Whether this process is to serve a place, instead of what its command line says."""
     text = os.environ.get(PLACE)
-    return text is not None and bool(json.loads(text)[0] == os.getpid())
+    return text is not None and _read(text).parent == os.getppid()
 
 
 def serve_place(setup: PoolSetup) -> NoReturn:
-    """Serve the slot of this process until the worker closes its socket, and end."""
-    place, code = Place(*json.loads(os.environ.pop(PLACE))), 1
+    """Serve the place of this process until the worker closes its socket, and end."""
+    place, code = _read(os.environ.pop(PLACE)), 1
+    memory = mmap.mmap(place.memory, SLOTS_BYTES)
+    if place.slot == NO_SLOT:
+        line = socket.socket(fileno=place.descriptors[0])
+        serve_forks(line, child_main(setup, place.memory, memory), place.parent)
     sock = socket.socket(fileno=place.descriptors[0])
-    slot = Slot(mmap.mmap(place.memory, SLOTS_BYTES), place.slot, *place.descriptors[1:3])
-
-    def before_run() -> None:
-        if setup.before_run is not None:
-            setup.before_run()
-        slot.begin()
-        sock.sendall(READY)
+    slot = Slot(memory, place.slot, *place.descriptors[1:3])
 
     try:
         load_sent(setup.app, place.descriptors[4:])
-        tools = RunContext(setup.app, place.node, setup.accept, None, setup.extended)
-        serve(sock, slot, tools, before_run, place.descriptors[3])
+        serve(sock, slot, _tools(setup), setup.before_run, place.descriptors[3])
         code = 0
     except ConnectionError:
         pass  # the worker has ended

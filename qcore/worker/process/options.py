@@ -45,18 +45,21 @@ def file_name(template: str, node: str) -> str:
     return re.sub("%(.)", replace, template)
 
 
-def child_command(start_method: str) -> tuple[str, ...]:
-    """What a process of the pool runs if it is spawned; empty if it is forked. Raises ConfigError."""
-    if start_method == "fork":
-        return ()
-    if start_method != "spawn":
+def worker_command() -> tuple[str, ...]:
+    """What starts this worker; empty in a program that is no worker itself."""
+    return tuple(provided["worker_command"]()) if "worker_command" in provided else ()
+
+
+def is_spawning(start_method: str) -> bool:
+    """Whether the processes of the pool are spawned, not forked. Raises ConfigError."""
+    if start_method not in ("fork", "spawn"):
         raise ConfigError(f"worker_pool_start_method must be 'fork' or 'spawn', not '{start_method}'")
-    if "worker_command" not in provided:
+    if start_method == "spawn" and not worker_command():
         raise ConfigError(
             "worker_pool_start_method is 'spawn': each process runs the worker's command again, so it needs "
             "a worker that was started by `qctl -A APP worker`"
         )
-    return tuple(provided["worker_command"]())
+    return start_method == "spawn"
 
 
 def queue_names(conf: Any, queues: Any, exclude: Any) -> tuple[str, ...]:

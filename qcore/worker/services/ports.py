@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from qcore.events.sender import EventSender
 from qcore.worker.services.base import Service
-from qcore.worker.services.http_port import address_of
 from qcore.worker.services.reporting import TaskReporter
 from qcore.worker.services.task_signals import TaskSignals
 
@@ -22,6 +21,11 @@ class Ports:
     prometheus-client."""
 
     def __init__(self, health: str | int | None, metrics: str | int | None) -> None:
+        self._health = self._metrics = None
+        if health is None and metrics is None:
+            return
+        from qcore.worker.services.http_port import address_of
+
         self._health = address_of(health) if health is not None else None
         self._metrics = address_of(metrics, "metrics port") if metrics is not None else None
         if self._metrics is not None:

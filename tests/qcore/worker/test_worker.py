@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -373,6 +374,23 @@ def test_when_the_fork_server_dies_another_one_is_started_and_what_ran_is_run_ag
     assert worker.is_running
     assert "the fork server (pid" in worker.output() and "Traceback" not in worker.output()
     assert [line.split()[1] for line in lines(log) if not line.startswith("done")] == ["False", "True"]
+
+
+def test_a_worker_that_is_no_command_ends_with_its_fork_server(
+    url: str, app: App, processes: Processes
+) -> None:
+    script = (
+        "import sys; from tests.projects.proj import app; app.conf.broker_url = sys.argv[1];"
+        "sys.exit(app.worker(concurrency=1).run())"
+    )
+    worker = processes.start(sys.executable, "-c", script, url)
+    worker.wait_output("ready")
+    template = next(iter(app.control.inspect(timeout=60).stats().values()))["pool"]["template"]
+
+    os.kill(template, signal.SIGKILL)
+
+    assert worker.wait(20) == 1
+    assert "only a worker of `qctl worker` can start another one" in worker.output()
 
 
 def test_a_task_that_kills_the_fork_server_is_set_aside_and_the_worker_goes_on(
