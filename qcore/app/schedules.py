@@ -11,7 +11,6 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import msgspec
@@ -228,6 +227,8 @@ class Schedules:
             elif name in ("jitter_s", "deadline_s"):
                 given[name] = value = seconds_of(value)
             if name not in EDITABLE:
+                from difflib import get_close_matches
+
                 near = get_close_matches(name, [*EDITABLE, "schedule"], 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ConfigError(f"a schedule entry has no field '{name}'{hint}")

@@ -40,7 +40,12 @@ def due(app: App, found: Scheduled, now: float, known: Known | None = None) -> D
     """When an entry is due."""
     entry, known = found.entry, {} if known is None else known
     cursor = 0 if entry.spec.get("kind") == "crontab" else found.state.cursor_us
-    key = (str(entry.spec), entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst, cursor)
+    spec: Any = tuple(entry.spec.items())
+    try:
+        hash(spec)
+    except TypeError:  # a broken one
+        spec = str(spec)
+    key = (spec, entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst, cursor)
     if key not in known:
         known[key] = Due(phrase(app, found), *next_of(app, found, now))
     return known[key]

@@ -6,7 +6,6 @@ control characters are escaped, such as \\x1b.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -60,7 +59,11 @@ def text(value: Any) -> str:
     """The text of a value in a field."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    import json  # a table needs none
+
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _harmless(value: Any) -> str:

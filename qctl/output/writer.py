@@ -6,7 +6,6 @@ Documents carry `schema` and `version`; within a version, fields are only added.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 from qcore.errors import mask_url
 from qctl.options import Globals
-from qctl.output import formats, records, state_styles, yaml
+from qctl.output import formats, records, state_styles
 from qctl.output.csv_fields import fields_of
 from qctl.output.secrets import hide
 from qctl.output.sort_and_columns import Shape, shaped
@@ -33,6 +32,8 @@ def speaks_unicode() -> bool:
 
 def to_json(value: Any) -> str:
     """JSON in one line, with characters escaped that control a terminal or that stdout cannot encode."""
+    import json  # here and below: a table needs none
+
     text = json.dumps(value, ensure_ascii=not speaks_unicode(), default=str)
     return _HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -87,6 +88,10 @@ class Output:
         whole = {"schema": f"qctl.{schema}", "version": VERSION, **fields}
         self.answered = True
         if self.format == "yaml":
+            import json
+
+            from qctl.output import yaml
+
             sys.stdout.write(yaml.dump(json.loads(to_json(whole)), not speaks_unicode()))
         elif self.format == "name":
             self.line(shown(records.text(fields.get(name))))

@@ -68,21 +68,22 @@ def show(found: Sequence[Scheduled]) -> None:
     now = session.app.schedules.store.clock()[0]
     known: schedules.Known = {}
     dues = [schedules.due(session.app, one, now, known) for one in found]
-    rows = [_row(one, when, now) for one, when in zip(found, dues, strict=True)]
+    waits = {at: "-" if at is None else f"in {age(at - now)}" for at in {when.next for when in dues}}
+    rows = [_row(one, when, waits[when.next], now) for one, when in zip(found, dues, strict=True)]
     session.out.items("schedule", schedules.Items(session.app, found, dues), COLUMNS, rows, "name")
     for one, when in zip(found, dues, strict=True):
         if when.problem:
             session.out.warn(f"{one.entry.name} is not published: {when.problem}")
 
 
-def _row(found: Scheduled, when: Due, now: float) -> list[str]:
+def _row(found: Scheduled, when: Due, wait: str, now: float) -> list[str]:
     entry, state = found.entry, found.state
     sent = bool(state.last_sent_us)
     return [
         entry.name + (" *" if found.edited else ""),
         when.text,
         when.status,
-        "-" if when.next is None else "in " + age(when.next - now),
+        wait,
         age(now - state.last_instant_us / 1e6) if sent else "-",
         age(state.late_s) if sent else "-",
         str(state.runs),
