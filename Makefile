@@ -81,7 +81,7 @@ $(RUN_STAMP): pyproject.toml | $(BIN)/python
 	touch $@
 
 $(TEST_STAMP): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check --config-settings editable_mode=compat --editable '.[test,yaml]'
+	$(PYTHON) tests/install.py $(BIN)/python --editable '.[test,yaml]'
 	touch $(RUN_STAMP) $@
 
 $(DOCS_STAMP): pyproject.toml | $(BIN)/python
