@@ -415,7 +415,7 @@ class App(PeriodicTasks, DeclaredTasks):
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
         """Store an intermediate state of a task."""
         meta = result_wire.encode(task_id, state, result, now=time.time(), form=self.result_form, **extra)
-        self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
+        self.results.store([StoredResult(task_id, meta, self.conf.result_ttl_s(state))])
 
     def GroupResult(
         self, id: Any = None, results: Sequence[Any] = (), parent: Any = None, app: Any = None

@@ -73,6 +73,12 @@ TABLE: dict[str, Setting] = {
             None,
             "redeliver a late-acknowledged task when its process died; default: true",
         ),
+        Setting(
+            "task_retry_on_worker_lost",
+            (bool,),
+            False,
+            "retry a task when its process died, up to its max_retries and after its default_retry_delay",
+        ),
         Setting("task_always_eager", (bool,), False, "run tasks in the caller, for tests"),
         Setting("task_eager_propagates", (bool,), False, "eager tasks raise their exceptions"),
         Setting("task_store_eager_result", (bool,), False, "store the results of eager tasks"),

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
         acks_on_failure: bool | None
         acks_on_timeout: bool | None
         reject_on_worker_lost: bool | None
+        retry_on_worker_lost: bool | None
         track_started: bool | None
         time_limit: float | None
         soft_time_limit: float | None

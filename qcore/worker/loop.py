@@ -21,7 +21,7 @@ from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ColdSh
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.tasks.task import Task
-from qcore.wire.outcome import End, Job, Outcome
+from qcore.wire.outcome import Job, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.in_flight import InFlight
 from qcore.worker.intake.admission import Admission
@@ -37,7 +37,8 @@ from qcore.worker.services.throughput import QueueThroughput
 from qcore.worker.settling.batching import AcknowledgementBatcher
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.durable import ResultOutbox, settle_individually
-from qcore.worker.settling.rules import CrashCounter, SettlementRules
+from qcore.worker.settling.lost import LostRuns
+from qcore.worker.settling.rules import SettlementRules
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -81,7 +82,7 @@ class Loop:
         self._checks = RunChecks(node, self.held, pool, reporter, self.durable, rules.ttl_s, tracks)
         self._inline = results.in_broker
         self._settlements: list[Settlement] = []
-        self._deaths = CrashCounter()
+        self._lost = LostRuns(app, node)
         self._requests: deque[Callable[[], None]] = deque()
         self._claim_requested = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
@@ -389,8 +390,7 @@ class Loop:
         crashpoint("run_ended")
         if held.hard_s:
             self._checks.remove(outcome.number)
-        if outcome.end == End.LOST:
-            held.deaths = self._deaths.count(held.message.id)
+        outcome = self._lost.judged(held, outcome)
         settlement = self.rules.settlement(held, outcome)
         if self.reporter.reports(outcome):
             settlement.report = partial(self.reporter.ended, held, outcome)
