@@ -33,7 +33,6 @@ DEFAULTS: dict[str, Any] = {
     "database_create_tables_at_setup": True,
     "task_repr_maxlevels": 3,
     "worker_autoscaler": "celery.worker.autoscale:Autoscaler",
-    "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_enable_soft_shutdown_on_idle": False,
     "worker_consumer": "celery.worker.consumer:Consumer",
     "worker_lost_wait": 10.0,

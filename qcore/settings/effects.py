@@ -50,9 +50,6 @@ NO_EFFECT: dict[str, str] = {
     # worker
     "worker_agent": "the worker is no actor of the package cell",
     "worker_autoscaler": "this worker scales its pool itself (--autoscale)",
-    "worker_cancel_long_running_tasks_on_connection_loss": (
-        "running tasks go on while the broker is away, and are settled when it is back"
-    ),
     "worker_consumer": "the worker's consumer cannot be replaced; use a service (docs/architecture.md)",
     "worker_detect_quorum_queues": "prefetch limits are set for each consumer, which quorum queues need",
     "worker_enable_prefetch_count_reduction": (
@@ -116,6 +113,9 @@ DIFFERENT: dict[str, str] = {
     "task_queues": "without exchanges (SQLite, memory) a call is sent to the queue itself",
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
     "task_remote_tracebacks": "the remote traceback is a note of the exception",
+    "worker_cancel_long_running_tasks_on_connection_loss": (
+        "the state RETRY is stored only where the broker stores results"
+    ),
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
     "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",

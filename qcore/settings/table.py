@@ -238,6 +238,12 @@ TABLE: dict[str, Setting] = {
             None,
             "replace a child process above this many KiB",
         ),
+        Setting(
+            "worker_cancel_long_running_tasks_on_connection_loss",
+            (bool,),
+            False,
+            "end running tasks that are acknowledged late when the broker's connection is lost",
+        ),
         Setting("worker_disable_prefetch", (bool,), False, "hold only messages that a free slot can run"),
         Setting("worker_direct", (bool,), False, "consume a queue of this worker alone too: <node name>.dq2"),
         Setting("worker_send_task_events", (bool,), False, "send task events from the start (-E)"),

@@ -87,7 +87,7 @@ class Loop:
         self._claim_requested = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
-        self._outage = Outage()
+        self._outage = Outage(lost=self._checks.at_a_loss(app.conf))
         self._gather = AcknowledgementBatcher(consumer.gather_s)
         self._poller = Poller()
         self.pulse = HealthFile(node, pool.name == "solo")
@@ -100,9 +100,9 @@ class Loop:
         self._requests.append(what)
         self._poller.pipe.ring()
 
-    def request_claim(self) -> None:
-        """Claim in the next turn, and be woken anew; from any thread."""
-        self.call_soon(self._request_claim)
+    def lease_lost(self, exc: BrokerError | None = None) -> None:
+        """Claim under the new lease in the next turn; exc: why it cannot be renewed. From any thread."""
+        self.call_soon(self._request_claim if exc is None else partial(self._outage.noticed, exc))
 
     def _request_claim(self) -> None:
         self._claim_requested = True
@@ -410,8 +410,7 @@ class Loop:
             return
         reply = self.results.reply(settlement.result, message.reply_to, message.correlation_id)
         if reply is not None:
-            settlement.sends = (*settlement.sends, reply)
-            settlement.result = None
+            settlement.sends, settlement.result = (*settlement.sends, reply), None
 
     def _record_late(self, held: InFlight, settlement: Settlement) -> None:
         """Record the outcome of a task acknowledged early: its result and the messages that follow."""
@@ -494,7 +493,8 @@ class Loop:
         crashpoint("abandoning")
         self.pool.stop()
         for held in self.held.values():
-            self.returned += 1
+            self.reporter.cancelled(held)
             if not held.acked:
                 self._settlements.append(Settlement(held.delivery, Settle.RETURN))
+        self.returned += len(self.held)
         self.held.clear()

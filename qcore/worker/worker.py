@@ -280,7 +280,7 @@ class Worker:
                 self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
             self.loop.admission.revoked.load(app.broker)
             self.keeper = LeaseKeeper(
-                consumer, app.broker, self.node, self.instance, self._facts, self.loop.request_claim
+                consumer, app.broker, self.node, self.instance, self._facts, self.loop.lease_lost
             )
             self.remote = RemoteControl(
                 app, self.node, self.instance, self.loop, self.events, self.keeper, self._guard.refused

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
+from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 
+from tests.faults.proxy import proxied
 from tests.support.processes import Processes, run_python
+from tests.support.waiting import wait_for
 
 PROJECT = """
-import os, signal
+import os, signal, time
 from celery import Celery, Task
 from celery.worker.control import Panel
 
-app = Celery("same", broker=os.environ["PLACE"], backend=os.environ["PLACE"])
+app = Celery("same", broker=os.environ.get("BROKER", os.environ["PLACE"]), backend=os.environ["PLACE"])
 app.conf.update(result_expires=9000, result_failure_expires=600, worker_lost_wait=0.1)
+app.conf.update(worker_cancel_long_running_tasks_on_connection_loss=True, worker_send_task_events=True)
 
 
 @app.task(name="same.add")
@@ -61,6 +68,14 @@ def dies(self, times):
 retried = {"bind": True, "retry_on_worker_lost": True, "default_retry_delay": 0}
 late = app.task(dies, name="same.late", acks_late=True, reject_on_worker_lost=True, max_retries=1, **retried)
 early = app.task(dies, name="same.early", acks_late=False, max_retries=0, **retried)
+
+
+@app.task(name="same.cut", bind=True, acks_late=True)
+def cut(self, path):
+    if os.path.exists(path):
+        return self.request.delivery_info["redelivered"]
+    open(path, "x").close()
+    time.sleep(100)
 
 
 @Panel.register
@@ -159,3 +174,40 @@ def test_the_same_lines_see_the_same(environments: dict[str, dict[str, str]], na
     theirs, ours = (seen_by(kind, environments[kind], LINES[name]) for kind in KINDS)
 
     assert ours == theirs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_task_is_cancelled_when_the_connection_to_the_broker_is_lost(
+    kind: str, rabbit_url: str, redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "same.py").write_text(PROJECT)
+    events: list[dict[str, Any]] = []
+
+    def told_of(task_id: str) -> list[str]:
+        return [e["type"] for e in list(events) if e.get("uuid") == task_id]
+
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    start = processes.celery if kind == "celery" else processes.qctl
+    with proxied(rabbit_url, "plain") as proxy, celery.Celery(broker=rabbit_url, backend=redis_url) as app:
+        env = {"PYTHONPATH": path, "PLACE": redis_url, "BROKER": proxy.url}
+        worker = start("-A", "same", "worker", "-c", "1", "-n", f"{kind}@same", "-l", "INFO", env=env)
+        worker.wait_output("ready")
+        with app.connection() as connection:
+            receiver = app.events.Receiver(connection, handlers={"*": events.append})
+            ear = threading.Thread(target=receiver.capture, daemon=True)
+            ear.start()
+            wait_for(lambda: bool(events), what="a heartbeat")
+
+            result = app.send_task("same.cut", (str(tmp_path / "first"),))
+            wait_for((tmp_path / "first").exists)
+            proxy.reset()
+            assert result.get(timeout=60) is True
+
+            result = app.send_task("same.cut", (str(tmp_path / "second"),))
+            wait_for((tmp_path / "second").exists)
+            worker.term(signal.SIGQUIT)
+            wait_for(lambda: "task-cancelled" in told_of(result.id), what="the event")
+
+            assert told_of(result.id) == ["task-received", "task-started", "task-cancelled"]
+            receiver.should_stop = True
+            ear.join()

@@ -6,7 +6,6 @@ Before this: worker/loop.py.  After this: rules.py.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import msgspec
@@ -16,8 +15,6 @@ from qcore.execution.run import Run, RunContext
 from qcore.tasks.request import pop, push
 from qcore.wire.outcome import End, Job, Outcome
 from qcore.worker.in_flight import InFlight
-
-log = logging.getLogger("qcore.worker")
 
 #: how many tasks are kept
 MOST = 10_000
@@ -40,23 +37,36 @@ class LostRuns:
 
     def judged(self, held: InFlight, outcome: Outcome) -> Outcome:
         """The outcome that counts: that of a retry for a task with retry_on_worker_lost, while it has
-        retries left."""
+        retries left; and for a task that was cancelled, whose message is delivered again."""
+        if outcome.end == End.CANCELLED:
+            return self._cancelled(held, outcome)
         if outcome.end != End.LOST:
             return outcome
         held.deaths = self.count(held.message.id)
         task, retries = held.task, held.message.retries
         if not task.retry_on_worker_lost or (task.max_retries is not None and retries >= task.max_retries):
             return outcome
-        delivery, error = held.delivery, WorkerLostError(f"the process running it ended: {outcome.text}")
-        run = Run(Job(outcome.number, delivery.raw, delivery.redelivered, queue=delivery.queue), self._tools)
-        if run.request is None:
-            return outcome  # what it is refused for says so
+        error = WorkerLostError(f"the process running it ended: {outcome.text}")
         wait_s = task.default_retry_delay
         sig = {"args": None, "kwargs": None, "retries": retries + 1, "eta": None, "countdown": wait_s}
-        push(task, run.request)
+        return self._retried(held, outcome, Retry(exc=error, when=wait_s, sig=sig)) or outcome
+
+    def _cancelled(self, held: InFlight, outcome: Outcome) -> Outcome:
+        retried = self._retried(held, outcome, Retry("the connection to the broker was lost"))
+        # A store apart may have the result of the next run already.
+        meta = retried.meta if retried is not None and self._tools.app.results.in_broker else None
+        return msgspec.structs.replace(outcome, meta=meta)
+
+    def _retried(self, held: InFlight, outcome: Outcome, error: Retry) -> Outcome | None:
+        """The outcome of the run as if the task had raised `error`, for which on_retry() and task_retry are
+        called; None if the message cannot be read."""
+        delivery = held.delivery
+        run = Run(Job(outcome.number, delivery.raw, delivery.redelivered, queue=delivery.queue), self._tools)
+        if run.request is None:
+            return None
+        push(held.task, run.request)
         try:
-            retried = run.retried_for(Retry(exc=error, when=wait_s, sig=sig))
+            retried = run.retried_for(error)
         finally:
             pop()
-        log.debug("the next attempt of %s is due in %s s", held.message.id, wait_s)
         return msgspec.structs.replace(retried, started=outcome.started, pid=outcome.pid)

@@ -60,6 +60,9 @@ class SettlementRules:
         delivery, task = held.delivery, held.task
         if end == End.REQUEUED:
             return Settlement(delivery, Settle.RETURN)
+        if end == End.CANCELLED:
+            stored = self._stored(held.message.id, outcome.meta, result_wire.RETRY)
+            return Settlement(delivery, Settle.RETURN, stored)
         if end == End.MALFORMED:
             return self.refused(delivery, outcome.text, outcome.traceback, held.message.id, held.message)
         if end in (End.LOST, End.TIME_LIMIT, End.TERMINATED):
