@@ -361,7 +361,7 @@ class App(PeriodicTasks, DeclaredTasks):
         if options and (options.get("producer") or options.get("connection")):
             sending.publish_through(self, messages, options)
         else:
-            self.publish(messages, options.get("retry"), options.get("retry_policy"))
+            self.publish(messages, options.get("retry"), sending.policy_of(options))
         if after_task_publish.receivers:
             published(messages)
         if self.conf.task_send_sent_event:

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
         task_type: Any
         replaced_task_nesting: int
         retry_policy: Mapping[str, Any] | None
+        timeout: float | None
+        confirm_timeout: float | None
         delivery_mode: int | str | None
         mandatory: bool
         immediate: bool

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 
 from qcore.app.app import App
@@ -227,3 +228,16 @@ def test_a_worker_says_that_no_request_waits_for_messages(
     assert consumer.claim(1) == [] and consumer.idle_s() == 1.0
     assert "the transport option wait_time_seconds has no effect" in caplog.text
     app.close()
+
+
+@pytest.mark.parametrize("scheme", ["qpid", "librabbitmq"])
+def test_a_transport_that_python_3_cannot_start_is_refused_alike(scheme: str) -> None:
+    """librabbitmq cannot be built for Python 3.11, nor is there a Qpid client."""
+    told = []
+    for kind in (celery.Celery, App):
+        app: Any = kind("refused", broker=f"{scheme}://guest:guest@localhost:1//", set_as_current=False)
+        with pytest.raises(Exception, match=r"qpidtoollibs|librabbitmq") as refused:
+            app.send_task("carried.add", retry=False)
+        told.append(str(refused.value.__cause__ or refused.value))
+
+    assert told[0] == told[1]

@@ -11,7 +11,11 @@ from typing import Any
 
 import celery
 import pytest
+from celery.exceptions import TaskRevokedError
+from kombu.exceptions import OperationalError
 
+from qcore.celery.app import Celery
+from qcore.errors import BrokerDown
 from tests.faults.proxy import proxied
 from tests.support.processes import Processes, run_python
 from tests.support.waiting import wait_for
@@ -155,8 +159,10 @@ def environments(
         place = module_redis_url.rpartition("/")[0] + f"/{database}"
         found[kind] = {"PYTHONPATH": path, "PLACE": place}
         start = module_processes.celery if kind == "celery" else module_processes.qctl
-        words = ("-A", "same", "worker", "-c", "1", "-n", f"{kind}@same", "-l", "INFO")
-        start(*words, env=found[kind]).wait_output("ready")
+        words = ("-A", "same", "worker", "-c", "1", "-n", f"{kind}@same", "-l", "INFO", "--without-mingle")
+        worker = start(*words, env=found[kind])
+        worker.wait_output("ready")
+        assert "mingle:" not in worker.output()
     return found
 
 
@@ -211,3 +217,42 @@ def test_a_task_is_cancelled_when_the_connection_to_the_broker_is_lost(
             assert told_of(result.id) == ["task-received", "task-started", "task-cancelled"]
             receiver.should_stop = True
             ear.join()
+
+
+@pytest.mark.parametrize("option", ["timeout", "confirm_timeout"])
+def test_a_publish_ends_when_the_broker_does_not_confirm_it_in_time(option: str, rabbit_url: str) -> None:
+    for kind in (celery.Celery, Celery):
+        with proxied(rabbit_url, "plain") as proxy:
+            app: Any = kind("times", broker=proxy.url, set_as_current=False)
+            app.conf.update(broker_transport_options={"confirm_publish": True})
+            app.send_task("same.add", (1, 1), **{option: 30})
+            proxy.hole(1.5, "down")
+
+            with pytest.raises((OperationalError, BrokerDown)):  # without the option, it waits until then
+                app.send_task("same.add", (1, 1), retry=False, **{option: 0.3})
+
+            app.send_task("same.add", (1, 1))
+            app.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_revoked_stays_so_when_a_worker_with_statedb_starts_again(
+    kind: str, redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "same.py").write_text(PROJECT)
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    start = processes.celery if kind == "celery" else processes.qctl
+    words = ("-A", "same", "worker", "-c", "1", "-l", "INFO", "--without-mingle", "-S", str(tmp_path / "db"))
+    app = celery.Celery(broker=redis_url, backend=redis_url, set_as_current=False)
+
+    for is_first in (True, False):
+        worker = start(*words, env={"PYTHONPATH": path, "PLACE": redis_url})
+        worker.wait_output("ready")
+        if is_first:
+            assert app.control.revoke("an-id", reply=True, timeout=60, limit=1)
+            worker.term()
+            assert worker.wait() == 0
+    result = app.send_task("same.add", (1, 1), task_id="an-id")
+
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=60)
