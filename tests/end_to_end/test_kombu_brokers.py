@@ -71,6 +71,8 @@ def environment(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) 
             "data_folder_out": folders["data"],
             "control_folder": folders["control"],
         }
+    elif request.param == "etcd":
+        broker = request.getfixturevalue("etcd_url")
     elif request.param == "sqla+sqlite":
         broker += f"/{tmp_path}/broker.db"
     else:
@@ -134,6 +136,15 @@ def test_tasks_of_clients_of_both_kinds_are_run(
     if worker == "qcore":
         started.term()
         assert started.wait() == 0, started.output()
+
+
+@pytest.mark.parametrize("environment", ["etcd"], indirect=True)
+def test_tasks_are_run_through_etcd(environment: dict[str, str], processes: Processes) -> None:
+    start("qcore", processes, environment)
+
+    assert {kind: run(kind, environment, CLIENT) for kind in ("celery", "qcore")} == dict.fromkeys(
+        ("celery", "qcore"), FOUND
+    )
 
 
 @pytest.fixture

