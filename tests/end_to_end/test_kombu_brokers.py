@@ -71,8 +71,8 @@ def environment(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) 
             "data_folder_out": folders["data"],
             "control_folder": folders["control"],
         }
-    elif request.param == "etcd":
-        broker = request.getfixturevalue("etcd_url")
+    elif request.param in ("etcd_url", "azure_queues_url"):
+        broker, options = request.getfixturevalue(request.param), {"polling_interval": 0.1}
     elif request.param == "sqla+sqlite":
         broker += f"/{tmp_path}/broker.db"
     else:
@@ -138,8 +138,8 @@ def test_tasks_of_clients_of_both_kinds_are_run(
         assert started.wait() == 0, started.output()
 
 
-@pytest.mark.parametrize("environment", ["etcd"], indirect=True)
-def test_tasks_are_run_through_etcd(environment: dict[str, str], processes: Processes) -> None:
+@pytest.mark.parametrize("environment", ["etcd_url", "azure_queues_url"], indirect=True)
+def test_tasks_are_run_through_other_servers(environment: dict[str, str], processes: Processes) -> None:
     start("qcore", processes, environment)
 
     assert {kind: run(kind, environment, CLIENT) for kind in ("celery", "qcore")} == dict.fromkeys(
