@@ -361,7 +361,7 @@ class App(PeriodicTasks, DeclaredTasks):
         if options and (options.get("producer") or options.get("connection")):
             sending.publish_through(self, messages, options)
         else:
-            self.publish(messages, options.get("retry"), options.get("retry_policy"))
+            self.publish(messages, options.get("retry"), sending.policy_of(options))
         if after_task_publish.receivers:
             published(messages)
         if self.conf.task_send_sent_event:
@@ -415,7 +415,7 @@ class App(PeriodicTasks, DeclaredTasks):
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
         """Store an intermediate state of a task."""
         meta = result_wire.encode(task_id, state, result, now=time.time(), form=self.result_form, **extra)
-        self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
+        self.results.store([StoredResult(task_id, meta, self.conf.result_ttl_s(state))])
 
     def GroupResult(
         self, id: Any = None, results: Sequence[Any] = (), parent: Any = None, app: Any = None

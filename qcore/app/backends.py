@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import random
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
 from kombu import serialization
 
-from qcore.brokers.contract.records import StoredResult
 from qcore.errors import (
     ChordError,
     TimeoutError,
@@ -76,6 +76,11 @@ class Backend:
         self.expires = self.prepare_expires(expires, expires_type)
         given = accept if accept is not None else conf.result_accept_content
         self.accept = kombu.prepare_accept_content(conf.accept_content if given is None else given)
+        if conf.result_failure_expires is not None and not self.supports_failure_expires:
+            text = (
+                f"{type(self).__name__} keeps results of failed tasks as all others: result_failure_expires"
+            )
+            warnings.warn(text, UserWarning, stacklevel=2)
         self.always_retry = conf.result_backend_always_retry
         self.max_retries = conf.result_backend_max_retries
         self.base_sleep_between_retries_ms = conf.result_backend_base_sleep_between_retries_ms
@@ -161,8 +166,7 @@ class Backend:
             dict(callback), self.app, error, f"{type(exc).__name__}: {exc}\n", None
         )
         if found.before is not None:
-            ttl_s = self.app.conf.seconds("result_expires")
-            self.app.results.store([StoredResult(i, meta, ttl_s) for i, meta in found.before.results])
+            self.app.results.store(continuations.stored(found.before, self.app))
             if found.before.parts:
                 self.app.results.chord_parts(found.before.parts, self.app.chord_ttl_s())
         if found.messages:

@@ -17,7 +17,7 @@ from qcore.app.queues import QueueTable
 from qcore.app.routing import Routes
 from qcore.base.keywords import ROUTED, unknown_to_calls
 from qcore.base.times import iso, when
-from qcore.brokers.contract.records import Message
+from qcore.brokers.contract.records import Message, confirm_within_s
 from qcore.errors import BrokerDown
 from qcore.settings.config import Config
 from qcore.signals import announced, before_task_publish
@@ -193,6 +193,8 @@ def publish_through(app: RoutingApp, messages: Sequence[Message], options: Mappi
             expiration=int(properties.expiration) / 1000 if properties.expiration else None,
             retry=bool(options.get("retry", app.conf.task_publish_retry)),
             retry_policy={**app.conf.task_publish_retry_policy, **(options.get("retry_policy") or {})},
+            timeout=options.get("timeout"),
+            confirm_timeout=options.get("confirm_timeout"),
         )
 
 
@@ -241,7 +243,24 @@ def retried(
 ) -> Published:
     """Call publish() until it succeeds, and return its result; raises its last BrokerDown after the retries
     of task_publish_retry_policy. retry: overrides the setting task_publish_retry unless it is None; own:
-    items that override those of the policy."""
+    items that override those of the policy, and `confirm_timeout`, the seconds of one try."""
+    token = confirm_within_s.set((own or {}).get("confirm_timeout"))
+    try:
+        return _retried(publish, conf, retry, own)
+    finally:
+        confirm_within_s.reset(token)
+
+
+def policy_of(options: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The retry policy of a call with these options, and how long the broker may take to confirm a try."""
+    own: Mapping[str, Any] | None = options.get("retry_policy")
+    wait_s = options.get("confirm_timeout") or options.get("timeout")
+    return own if wait_s is None else {**(own or {}), "confirm_timeout": float(wait_s)}
+
+
+def _retried(
+    publish: Callable[[], Published], conf: Config, retry: bool | None, own: Mapping[str, Any] | None
+) -> Published:
     try:
         return publish()
     except BrokerDown:

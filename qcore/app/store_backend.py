@@ -15,6 +15,7 @@ from qcore.app.backends import Backend
 from qcore.brokers.contract.records import StoredResult
 from qcore.errors import TimeoutError, Unsupported
 from qcore.results.base import ResultStore
+from qcore.results.rpc import RpcStore
 from qcore.tasks.result import result_from_tuple
 from qcore.wire import result as wire
 
@@ -24,8 +25,9 @@ class StoreBackend(Backend):
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         self.store: ResultStore = app.results
-        super().__init__(app, url=url or app.conf.result_backend or self.store.url, **kwargs)
         self.supports_autoexpire = not self.store.expires_by_cleanup
+        self.supports_failure_expires = self.supports_autoexpire and not isinstance(self.store, RpcStore)
+        super().__init__(app, url=url or app.conf.result_backend or self.store.url, **kwargs)
 
     def _ttl_s(self) -> float | None:
         found: float | None = self.app.conf.seconds("result_expires")
@@ -38,7 +40,9 @@ class StoreBackend(Backend):
         meta["task_id"] = task_id
         (known,) = self.store.get([task_id])
         if known is None or known.status != wire.SUCCESS:
-            self.store.store([StoredResult(task_id, self.store.form.dumps(meta), self._ttl_s())])
+            self.store.store(
+                [StoredResult(task_id, self.store.form.dumps(meta), self.app.conf.result_ttl_s(state))]
+            )
         return result
 
     def _get_task_meta_for(self, task_id: str) -> Any:
@@ -102,6 +106,9 @@ class StoreBackend(Backend):
                 url, kind = url.partition(";")[0].replace("+cluster://", "://"), redis.RedisCluster
             self._client = kind.from_url(url)
         return self._client
+
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        self.store.chord_grows(chord_id)
 
     def _forget(self, task_id: str) -> Any:
         self.store.forget([task_id])

@@ -24,7 +24,8 @@ CALL = frozenset(
 #: Celery's, which are about its own client: no property of a message
 CALL_OF_CELERY = frozenset(
     "producer connection publisher router result_cls route_name task_type replaced_task_nesting "
-    "retry_policy delivery_mode mandatory immediate declare exchange_type create_sent_event".split()
+    "retry_policy delivery_mode mandatory immediate declare exchange_type create_sent_event timeout "
+    "confirm_timeout".split()
 )
 _CALL_KNOWN = CALL | CALL_OF_CELERY
 #: those of them that have no effect here, and why

@@ -49,6 +49,8 @@ class Celery(App):
 
     finalized = False
     autofinalize = True
+    #: of Celery's: whether this is a worker's process. A task runs the same either way
+    use_fast_trace_task = False
     #: the classes of parts of the app, or their names: for subclasses, and as keywords (`control=`)
     amqp_cls: str | type = "celery.app.amqp:AMQP"
     control_cls: str | type = "celery.app.control:Control"

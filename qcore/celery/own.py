@@ -16,7 +16,7 @@ from qcore.worker.process.log_setup import TASK_LOGGER
 
 #: the version of Celery whose names and behaviour the views have
 __version__ = "5.7.0"
-SERIES = "qcore"
+SERIES = "collider"
 VERSION_BANNER = f"{__version__} ({SERIES})"
 
 

@@ -189,7 +189,8 @@ celery.worker.consumer.gossip qcore.worker.services.bootsteps Gossip
 celery.worker.consumer.heart qcore.worker.services.bootsteps Heart
 celery.worker.consumer.mingle qcore.worker.services.bootsteps Mingle
 celery.worker.consumer.tasks qcore.worker.services.bootsteps Tasks
-celery.worker.control qcore.control.commands.base Panel control_command inspect_command
+celery.worker.control qcore.control.commands.base control_command inspect_command
+celery.worker.control qcore.control.commands.panel Panel
 celery.worker.request qcore.worker.services.task_signals Request=TaskRequest
 """
 

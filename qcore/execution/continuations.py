@@ -11,7 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qcore.brokers.contract.records import Message
+from qcore.brokers.contract.records import Message, StoredResult
 from qcore.tasks.request import Request
 from qcore.tasks.result import COLLECT
 from qcore.tasks.signature import SendPlan, Signature, signature
@@ -110,6 +110,14 @@ def body_failed(
         traceback=traceback,
     )
     return Continuations(plan.messages, _before(plan, results, parts))
+
+
+def stored(before: Preconditions, app: TaskApp) -> list[StoredResult]:
+    """The results of tasks that will not run, with the times that their states are kept."""
+    return [
+        StoredResult(task_id, meta, app.conf.result_ttl_s(app.result_form.own(meta)["status"]))
+        for task_id, meta in before.results
+    ]
 
 
 def fail_signature(
@@ -242,7 +250,7 @@ def wants_it_all(sig: Signature) -> bool:
     """Whether an errback takes (request, exception, traceback). Celery's rule: it is a task of this app, not
     bound, and takes more than one argument."""
     task = sig.app.tasks.get(sig.task)
-    if not isinstance(task, Task) or task.bind:
+    if not isinstance(task, Task) or task.is_method:
         return False
     code = getattr(task.run, "__code__", None)
     if code is None:

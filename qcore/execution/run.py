@@ -210,6 +210,11 @@ class Run:
         if task_success.receivers:
             run_signals.succeeded(self, value)
 
+    def retried_for(self, exc: Retry) -> Outcome:
+        """The outcome of a run that did not end by itself, which is retried."""
+        self._raised(exc)
+        return self.outcome
+
     def _raised(self, exc: BaseException) -> None:
         """Set the outcome after an exception: Retry, Ignore, Reject and Replaced, or a failure."""
         task, message, outcome, (args, kwargs, _) = self.task, self.message, self.outcome, self.body

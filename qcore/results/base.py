@@ -75,6 +75,9 @@ class ResultStore(ABC):
     def chord_parts(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 
+    def chord_grows(self, group: str) -> None:
+        raise NotImplementedError(f"{self.url.partition(':')[0]} results cannot add a member to a chord")
+
     def chord_done(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
         raise Unsupported(f"'{self.url.partition(':')[0]}' result", CANNOT_COUNT)
 

@@ -60,6 +60,9 @@ class BrokerResults(ResultStore):
     def chord_failed(self, group: str) -> None:
         self.broker.chords.fail(group)
 
+    def chord_grows(self, group: str) -> None:
+        self.broker.chords.grow(group)
+
     def save_group(self, group_id: str, results: Any, ttl_s: float | None) -> None:
         self.broker.save_group(group_id, results, ttl_s)
 

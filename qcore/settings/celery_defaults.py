@@ -9,7 +9,7 @@ from typing import Any
 
 _NONE = (
     "cassandra_bundle_path redis_max_connections "
-    "result_failure_expires result_persistent worker_agent worker_eta_task_limit "
+    "result_persistent worker_agent worker_eta_task_limit "
     "worker_state_db worker_timer redis_backend_health_check_interval"
 ).split()
 
@@ -31,10 +31,8 @@ DEFAULTS: dict[str, Any] = {
     "result_exchange": "celeryresults",
     "result_exchange_type": "direct",
     "database_create_tables_at_setup": True,
-    "task_retry_on_worker_lost": False,
     "task_repr_maxlevels": 3,
     "worker_autoscaler": "celery.worker.autoscale:Autoscaler",
-    "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_enable_soft_shutdown_on_idle": False,
     "worker_consumer": "celery.worker.consumer:Consumer",
     "worker_lost_wait": 10.0,

@@ -323,6 +323,11 @@ class Config(ChainMembers):
         value = self[name]
         return (value.total_seconds() if isinstance(value, timedelta) else value) or None
 
+    def result_ttl_s(self, state: str) -> float | None:
+        """Seconds that a result of this state is kept; None: for ever."""
+        is_apart = state == "FAILURE" and self["result_failure_expires"] is not None
+        return self.seconds("result_failure_expires" if is_apart else "result_expires")
+
 
 def _accepted(name: str, value: Any) -> tuple[str, Any]:
     """The current name of a setting, and its checked value."""

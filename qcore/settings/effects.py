@@ -41,20 +41,15 @@ NO_EFFECT: dict[str, str] = {
     "result_exchange": _EXCHANGE,
     "result_exchange_type": _EXCHANGE,
     "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
-    "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
     "result_persistent": "result messages of the rpc backend are transient",
     "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
     "redis_socket_keepalive": "it is always on",
     "task_repr_maxlevels": "the texts of arguments are cut by their length, not by their depth",
-    "task_retry_on_worker_lost": "a task whose process died is redelivered (task_reject_on_worker_lost)",
     # worker
     "worker_agent": "the worker is no actor of the package cell",
     "worker_autoscaler": "this worker scales its pool itself (--autoscale)",
-    "worker_cancel_long_running_tasks_on_connection_loss": (
-        "running tasks go on while the broker is away, and are settled when it is back"
-    ),
     "worker_consumer": "the worker's consumer cannot be replaced; use a service (docs/architecture.md)",
     "worker_detect_quorum_queues": "prefetch limits are set for each consumer, which quorum queues need",
     "worker_enable_prefetch_count_reduction": (
@@ -118,11 +113,19 @@ DIFFERENT: dict[str, str] = {
     "task_queues": "without exchanges (SQLite, memory) a call is sent to the queue itself",
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
     "task_remote_tracebacks": "the remote traceback is a note of the exception",
+    "worker_cancel_long_running_tasks_on_connection_loss": (
+        "the state RETRY is stored only where the broker stores results"
+    ),
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
     "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
     "worker_redirect_stdouts": "only in the processes that run tasks",
     "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",
+}
+
+#: setting -> where it has an effect, which is so in Celery too: a clause
+NOT_EVERYWHERE: dict[str, str] = {
+    "result_failure_expires": "not where results stay until they are cleaned up, nor with rpc://",
 }
 
 #: settings that Celery does not have
@@ -157,6 +160,8 @@ def sentence(name: str) -> str:
 def condition(name: str) -> str:
     """Where a setting has an effect, for one that has none beside the others: a clause."""
     scheme = scheme_of(name)
+    if name in NOT_EVERYWHERE:
+        return NOT_EVERYWHERE[name]
     return DIFFERENT[name] if scheme is None else f"only where result_backend is {scheme}"
 
 
@@ -208,6 +213,11 @@ def _results_compressible(given: Mapping[str, Any]) -> bool:
     )
 
 
+def _results_expire(given: Mapping[str, Any]) -> bool:
+    ours = _results_scheme(given) in ("", "sqlite", "memory", "cache")
+    return ours or _results_in_redis(given) or _results_elsewhere(given)  # whose classes warn themselves
+
+
 def _results_by(scheme: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda given: _results_scheme(given) == scheme
 
@@ -220,6 +230,7 @@ def _results_elsewhere(given: Mapping[str, Any]) -> bool:
 
 #: settings that have an effect only where others say so
 _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "result_failure_expires": _results_expire,
     **dict.fromkeys(("beat_schedule_filename", "beat_sync_every"), _has_scheduler_class),
     **dict.fromkeys(
         (

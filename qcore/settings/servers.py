@@ -124,6 +124,12 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting("result_expires", OPT_SECONDS, 86400.0, "seconds until a result expires; None or 0: never"),
     Setting(
+        "result_failure_expires",
+        OPT_SECONDS,
+        None,
+        "seconds until the result of a failed task expires; None: as result_expires, 0: never",
+    ),
+    Setting(
         "result_chord_expires",
         OPT_SECONDS,
         None,

@@ -29,7 +29,7 @@ class TaskCalls(Generic[P, R_co]):
     of a bound one; R_co: what it returns."""
 
     name: str
-    bind: bool
+    is_method: bool
     typing: bool
     time_limit: float | None
     soft_time_limit: float | None
@@ -124,7 +124,7 @@ class TaskCalls(Generic[P, R_co]):
     def _sendable(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The arguments of a call as they are sent; raises TypeError if they do not fit the function."""
         if self._dump_models is not None:
-            args, kwargs = self._dump_models(args, kwargs, self.bind)
+            args, kwargs = self._dump_models(args, kwargs, self.is_method)
         if self.typing:
             self._check_arguments(args, kwargs)
         return args, kwargs

@@ -16,7 +16,7 @@ from qcore.base.times import new_id
 from qcore.errors import ConfigError
 from qcore.tasks.result import AsyncResult, GroupResult, Handle
 from qcore.tasks.signature import Flow, SendPlan, Signature, plain, signature
-from qcore.tasks.signature_members import TYPES, as_list
+from qcore.tasks.signature_members import TYPES, ChainSteps, ChordRun, as_list
 from qcore.tasks.stamping import StampingVisitor, together
 
 __all__ = [
@@ -47,12 +47,11 @@ def _members(tasks: Iterable[Any], app: Any) -> list[Signature]:
     return [signature(task, app=app) for task in tasks]
 
 
-class chain(Flow):
+class chain(ChainSteps, Flow):
     """Signatures that run one after the other, each with the result of the previous one:
     `chain(add.s(2, 2), mul.s(10))`."""
 
     visits = ("on_chain_start", "on_chain_end")
-    _id: str | None = None
 
     def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
         if len(tasks) == 1 and not (isinstance(tasks[0], Signature)):
@@ -154,6 +153,7 @@ class chain(Flow):
         results.append(last)
         for before, after in pairwise(results):
             _first(after).parent = before
+        self._frozen = steps[::-1], list(results[::-1])
         return last
 
     def emit(
@@ -289,7 +289,7 @@ class group(Flow):
         return f"group({', '.join(map(repr, self.tasks))})"
 
 
-class chord(Flow):
+class chord(ChordRun, Flow):
     """A group, the header, and a body that is called with the list of its results: `chord(header)(body)`."""
 
     visits = ("on_chord_header_start", "on_chord_header_end")

@@ -35,7 +35,7 @@ def make_task(app: TaskApp, function: Callable[..., Any], options: dict[str, Any
     run = function if models is None else models.wrapped()
     fields: dict[str, Any] = {
         "name": name,
-        "bind": bind,
+        "is_method": bind,
         "run": run if bind else staticmethod(run),
         "__name__": function.__name__,
         "__doc__": function.__doc__,

@@ -31,7 +31,7 @@ TAIL = ("task_id", "group_id", "group_index", "chord", "chain", "link")
 
 
 #: options of a call that are about its publishing, not its message
-PUBLISHING = ("retry", "retry_policy", "producer", "connection")
+PUBLISHING = ("retry", "retry_policy", "producer", "connection", "timeout", "confirm_timeout")
 
 
 class SendPlan:

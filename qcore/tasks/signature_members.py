@@ -6,7 +6,7 @@ In:  the mapping of a signature (signature.py is built on this).  Out: attribute
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qcore.base.times import new_id
@@ -160,3 +160,79 @@ class SignatureMembers(dict[str, Any]):
         task_id = self.options.get("task_id") or new_id()
         self.type.app.control.election(task_id, "task", self.clone(task_id=task_id))
         return self.type.AsyncResult(task_id)
+
+
+class ChainSteps:
+    """What a chain does in parts, for subclasses and programs that call them."""
+
+    _id: str | None = None
+    _frozen: tuple[list[Any], list[Any]]
+
+    def prepare_steps(
+        self,
+        args: Any,
+        kwargs: Any,
+        tasks: Iterable[Any],
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        link_error: Any = None,
+        app: Any = None,
+        last_task_id: str | None = None,
+        group_id: str | None = None,
+        chord_body: Any = None,
+        clone: bool = True,
+        from_dict: Callable[..., Any] | None = None,
+        group_index: int | None = None,
+    ) -> tuple[list[Any], list[Any]]:
+        """The steps of a chain of `tasks` as they run, with ids, and their results, each the last one first.
+        args and kwargs go to the first step, errbacks to all; what concerns a group, to the last. Only
+        without `clone` are the given tasks changed. parent_id has no effect: the publishing knows it."""
+        kind: Any = type(self)
+        found = [t if isinstance(t, SignatureMembers) or not from_dict else from_dict(t) for t in tasks]
+        if not found:
+            self._id = last_task_id
+            return [], []
+        made = kind(found, app=app or getattr(self, "_app", None))
+        if clone:
+            made = made.clone()
+        for errback in as_list(link_error):
+            made.link_error(errback)
+        first = made.tasks[0]
+        if isinstance(first, ChainSteps) or not clone:
+            first.args = (*args, *first.args)
+            first.kwargs.update(kwargs or {})
+        else:
+            made.tasks[0] = first.clone(args, dict(kwargs or {}))
+        made.freeze(
+            last_task_id, group_id=group_id, root_id=root_id, chord=chord_body, group_index=group_index
+        )
+        steps, results = made._frozen
+        self._id = results[0].id
+        return steps, results
+
+
+class ChordRun:
+    """The publishing of a chord, for subclasses and programs that call it."""
+
+    def run(
+        self,
+        header: Any,
+        body: Any,
+        partial_args: Any,
+        app: Any = None,
+        interval: float | None = None,
+        countdown: float = 1,
+        max_retries: int | None = None,
+        eager: bool = False,
+        task_id: str | None = None,
+        kwargs: dict[str, Any] | None = None,
+        header_delay: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Publish a chord of this header and body, also with task_always_eager; task_id: the id of the body;
+        partial_args, kwargs and header_delay (countdown, eta): those of the header. interval, countdown
+        and max_retries are those of a poll, where the members of chords are not counted."""
+        mine: Any = self
+        body = body.clone(task_id=task_id) if task_id else body
+        made = type(mine)(header, body, app=app or mine._app, **mine.options)
+        return made.publish(partial_args or (), kwargs, **{**options, **(header_delay or {})})

@@ -70,7 +70,6 @@ class Task(TaskCalls[P, R_co]):
     retry_backoff_max: float = 600
     retry_jitter: bool = True
     throws: tuple[type[BaseException], ...] = ()
-    bind: bool = False
     typing: bool = True
     ignore_result: bool | None = None
     store_errors_even_if_ignored: bool | None = None
@@ -80,6 +79,7 @@ class Task(TaskCalls[P, R_co]):
     acks_on_failure: bool | None = None
     acks_on_timeout: bool | None = None
     reject_on_worker_lost: bool | None = None
+    retry_on_worker_lost: bool | None = None
     track_started: bool | None = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
@@ -103,6 +103,8 @@ class Task(TaskCalls[P, R_co]):
     overrides_call: bool = False
     #: whether a subclass overrides apply_async()
     overrides_sending: bool = False
+    #: whether run() takes the task as its first argument: `bind` of the decorator
+    is_method: bool = False
     #: whether run() is a coroutine function
     is_async: bool = False
 
@@ -110,22 +112,22 @@ class Task(TaskCalls[P, R_co]):
     OperationalError = BrokerDown
 
     #: (option, setting): the setting applies if neither the class nor the decorator gives the option
-    FROM_SETTINGS = (
-        ("ignore_result", "task_ignore_result"),
-        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
-        ("store_eager_result", "task_store_eager_result"),
+    from_config = (
+        ("serializer", "task_serializer"),
+        ("rate_limit", "task_default_rate_limit"),
+        ("priority", "task_default_priority"),
+        ("time_limit", "task_time_limit"),
+        ("soft_time_limit", "task_soft_time_limit"),
+        ("track_started", "task_track_started"),
         ("acks_late", "task_acks_late"),
         ("acks_on_failure_or_timeout", "task_acks_on_failure_or_timeout"),
         ("acks_on_failure", "task_acks_on_failure"),
         ("acks_on_timeout", "task_acks_on_timeout"),
         ("reject_on_worker_lost", "task_reject_on_worker_lost"),
-        ("track_started", "task_track_started"),
-        ("time_limit", "task_time_limit"),
-        ("soft_time_limit", "task_soft_time_limit"),
-        ("rate_limit", "task_default_rate_limit"),
-        ("serializer", "task_serializer"),
-        ("compression", "task_compression"),
-        ("priority", "task_default_priority"),
+        ("retry_on_worker_lost", "task_retry_on_worker_lost"),
+        ("ignore_result", "task_ignore_result"),
+        ("store_eager_result", "task_store_eager_result"),
+        ("store_errors_even_if_ignored", "task_store_errors_even_if_ignored"),
     )
 
     _app: TaskApp | None = None
@@ -151,14 +153,25 @@ class Task(TaskCalls[P, R_co]):
         self.overrides_call = type(self).__call__ is not _PLAIN_CALL
         self.overrides_sending = type(self).apply_async is not Task.apply_async
         self.is_async = bool(getattr(getattr(self.run, "__code__", None), "co_flags", 0) & CO_COROUTINE)
-        for option, setting in self.FROM_SETTINGS:
-            if getattr(self, option) is None:
-                setattr(self, option, app.conf[setting])
+        overrides_bind = getattr(type(self).bind, "__func__", None) is not _PLAIN_BIND
+        if overrides_bind:
+            type(self).bind(app)
+        _complete(self, app)
         self.annotate()
         for option in ("acks_on_failure", "acks_on_timeout"):
             if getattr(self, option) is None:
                 setattr(self, option, self.acks_on_failure_or_timeout)
-        self.on_bound(app)
+        if not overrides_bind:
+            self.on_bound(app)
+
+    @classmethod
+    def bind(cls, app: TaskApp) -> TaskApp:
+        """Make tasks of this class those of `app`, with the options that follow from its settings. Returns
+        the app. A subclass may override it: it is called when a task gets its app."""
+        cls._app = app
+        _complete(cls, app)
+        cls.on_bound(app)
+        return app
 
     def annotate(self) -> None:
         """Set the options that task_annotations has for this task, and put what it has as `@method` around
@@ -244,6 +257,18 @@ class Task(TaskCalls[P, R_co]):
         in a chord. Raises Replaced; in eager mode it returns the value of `sig`."""
         request = self.request
         return self.on_replace(sig if request.is_eager else stand_in(sig, request))
+
+    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:
+        """Make `sig` one more member of the chord that this run is a member of, and publish it; lazy: it is
+        not published, and returned to be. Raises ValueError outside of a chord, and NotImplementedError
+        where members cannot be added to the result store's chords."""
+        request = self.request
+        if not request.chord:
+            raise ValueError(f"this run of {self.name} is not a member of a chord")
+        place = {"group_id": request.group, "group_index": request.group_index}
+        sig.set(**place, chord=request.chord, root_id=request.root_id)
+        self.backend.add_to_chord(request.group, sig.freeze(**place, chord=request.chord))
+        return sig if lazy else sig.delay()
 
     def retry(
         self,
@@ -403,6 +428,14 @@ def _unpickled(name: str, module: str) -> Task:
 
 #: Task.__call__ as it is here: a package may replace it, and workers then call that one
 _PLAIN_CALL = Task.__call__
+_PLAIN_BIND = Task.bind.__func__  # type: ignore[attr-defined]  # of a classmethod
+
+
+def _complete(task: Task | type[Task], app: TaskApp) -> None:
+    """Set the options of a task, or of its class, that follow from the settings."""
+    for option, setting in (*task.from_config, ("compression", "task_compression")):
+        if getattr(task, option) is None:
+            setattr(task, option, app.conf[setting])
 
 
 def _annotations(setting: Any, name: str) -> list[dict[str, Any]]:

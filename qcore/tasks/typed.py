@@ -65,6 +65,8 @@ if TYPE_CHECKING:
         task_type: Any
         replaced_task_nesting: int
         retry_policy: Mapping[str, Any] | None
+        timeout: float | None
+        confirm_timeout: float | None
         delivery_mode: int | str | None
         mandatory: bool
         immediate: bool
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
         acks_on_failure: bool | None
         acks_on_timeout: bool | None
         reject_on_worker_lost: bool | None
+        retry_on_worker_lost: bool | None
         track_started: bool | None
         time_limit: float | None
         soft_time_limit: float | None

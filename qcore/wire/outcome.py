@@ -31,6 +31,7 @@ class End(enum.IntEnum):
     LOST = 7  # the process died; reported by the parent
     TIME_LIMIT = 8  # killed by the parent at the hard limit
     TERMINATED = 9  # killed by an operator
+    CANCELLED = 10  # killed because the connection to the broker was lost
 
 
 class Job(msgspec.Struct, array_like=True):

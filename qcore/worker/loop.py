@@ -21,7 +21,7 @@ from qcore.errors import BrokerBusy, BrokerDown, BrokerError, BrokerFull, ColdSh
 from qcore.pools.base import Pool
 from qcore.results.base import ResultStore
 from qcore.tasks.task import Task
-from qcore.wire.outcome import End, Job, Outcome
+from qcore.wire.outcome import Job, Outcome
 from qcore.wire.task import TaskMessage
 from qcore.worker.in_flight import InFlight
 from qcore.worker.intake.admission import Admission
@@ -37,7 +37,8 @@ from qcore.worker.services.throughput import QueueThroughput
 from qcore.worker.settling.batching import AcknowledgementBatcher
 from qcore.worker.settling.chords import Chords
 from qcore.worker.settling.durable import ResultOutbox, settle_individually
-from qcore.worker.settling.rules import CrashCounter, SettlementRules
+from qcore.worker.settling.lost import LostRuns
+from qcore.worker.settling.rules import SettlementRules
 
 if TYPE_CHECKING:
     from qcore.app.app import App
@@ -81,12 +82,12 @@ class Loop:
         self._checks = RunChecks(node, self.held, pool, reporter, self.durable, rules.ttl_s, tracks)
         self._inline = results.in_broker
         self._settlements: list[Settlement] = []
-        self._deaths = CrashCounter()
+        self._lost = LostRuns(app, node)
         self._requests: deque[Callable[[], None]] = deque()
         self._claim_requested = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
-        self._outage = Outage()
+        self._outage = Outage(lost=self._checks.at_a_loss(app.conf))
         self._gather = AcknowledgementBatcher(consumer.gather_s)
         self._poller = Poller()
         self.pulse = HealthFile(node, pool.name == "solo")
@@ -99,9 +100,9 @@ class Loop:
         self._requests.append(what)
         self._poller.pipe.ring()
 
-    def request_claim(self) -> None:
-        """Claim in the next turn, and be woken anew; from any thread."""
-        self.call_soon(self._request_claim)
+    def lease_lost(self, exc: BrokerError | None = None) -> None:
+        """Claim under the new lease in the next turn; exc: why it cannot be renewed. From any thread."""
+        self.call_soon(self._request_claim if exc is None else partial(self._outage.noticed, exc))
 
     def _request_claim(self) -> None:
         self._claim_requested = True
@@ -389,8 +390,7 @@ class Loop:
         crashpoint("run_ended")
         if held.hard_s:
             self._checks.remove(outcome.number)
-        if outcome.end == End.LOST:
-            held.deaths = self._deaths.count(held.message.id)
+        outcome = self._lost.judged(held, outcome)
         settlement = self.rules.settlement(held, outcome)
         if self.reporter.reports(outcome):
             settlement.report = partial(self.reporter.ended, held, outcome)
@@ -410,8 +410,7 @@ class Loop:
             return
         reply = self.results.reply(settlement.result, message.reply_to, message.correlation_id)
         if reply is not None:
-            settlement.sends = (*settlement.sends, reply)
-            settlement.result = None
+            settlement.sends, settlement.result = (*settlement.sends, reply), None
 
     def _record_late(self, held: InFlight, settlement: Settlement) -> None:
         """Record the outcome of a task acknowledged early: its result and the messages that follow."""
@@ -494,7 +493,8 @@ class Loop:
         crashpoint("abandoning")
         self.pool.stop()
         for held in self.held.values():
-            self.returned += 1
+            self.reporter.cancelled(held)
             if not held.acked:
                 self._settlements.append(Settlement(held.delivery, Settle.RETURN))
+        self.returned += len(self.held)
         self.held.clear()

@@ -56,8 +56,9 @@ def _is_certificate(error: BaseException | None) -> bool:
 class Outage:
     """The state of one server; `since` is the start of its outage, None while it is available."""
 
-    def __init__(self, what: str = "the broker") -> None:
-        self.what = what
+    def __init__(self, what: str = "the broker", lost: Callable[[], None] | None = None) -> None:
+        """lost: called when an outage begins."""
+        self.what, self._lost = what, lost
         self.count = 0  # how many there were
         self.since: float | None = None  # monotonic
         self.worked_at = time.monotonic()
@@ -72,10 +73,20 @@ class Outage:
             self.since = now
             self.count += 1
             if self._backoff_s == BACKOFF_LEAST_S:  # else no operation succeeded since the last log line
-                log.error("%s is unreachable: %s; running tasks continue, reconnecting", self.what, exc)
+                log.error("%s is unreachable: %s; %s, reconnecting", self.what, exc, self._meanwhile())
                 self._is_logged = True
+            if self._lost is not None and isinstance(exc, BrokerDown):
+                self._lost()
         self._retry_at = now + self._backoff_s
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_MOST_S)
+
+    def _meanwhile(self) -> str:
+        return "running tasks continue" if self._lost is None else "tasks acknowledged late are cancelled"
+
+    def noticed(self, exc: BrokerError) -> None:
+        """Another thread has failed: what is to be done at a loss cannot wait for the next operation."""
+        if self._lost is not None and self.since is None:
+            self.begins(exc)
 
     def ends(self) -> None:
         """The connection is open again. Call works() after the first successful operation."""

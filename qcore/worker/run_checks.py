@@ -6,16 +6,20 @@ Before this: loop.py, in each turn.  After this: services/reporting.py, settling
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from qcore.base.times import epoch_of
 from qcore.execution.run import ignores_result
 from qcore.pools.base import Pool
+from qcore.settings.config import Config
 from qcore.wire.outcome import End
 from qcore.worker.in_flight import InFlight
 from qcore.worker.services.reporting import TaskReporter
 from qcore.worker.settling.durable import ResultOutbox
+
+log = logging.getLogger("qcore.worker")
 
 #: shorter runs get no started event; also the interval of the checks, seconds
 EVERY_S = 0.02
@@ -49,6 +53,23 @@ class RunChecks:
     def remove(self, number: int) -> None:
         """This delivery is not in flight any more."""
         self._limited.discard(number)
+
+    def at_a_loss(self, conf: Config) -> Callable[[], None] | None:
+        """What is to be done when the connection to the broker is lost."""
+        return self._cancel_late if conf.worker_cancel_long_running_tasks_on_connection_loss else None
+
+    def _cancel_late(self) -> None:
+        """End the runs that are not acknowledged; their messages are delivered again."""
+        for run in self._pool.running():
+            held = self._in_flight.get(run.number)
+            if held is None or not held.late or held.acked or held.killing:
+                continue
+            if self._pool.kill(run.number, End.CANCELLED, signal.SIGKILL):
+                held.killing = True
+                self._reporter.started(held, epoch_of(run.since), run.pid)
+                self._reporter.cancelled(held)
+            else:
+                log.warning("the %s pool cannot cancel %s", self._pool.name, held.message.id)
 
     def are_needed(self) -> bool:
         """Whether the loop must wake up for them."""

@@ -45,6 +45,7 @@ from qcore.signals import (
     worker_shutting_down,
 )
 from qcore.version import __version__
+from qcore.wire.result import FAILURE
 from qcore.worker.loop import Loop
 from qcore.worker.outage import reach
 from qcore.worker.process import log_setup, task_logs
@@ -251,6 +252,7 @@ class Worker:
             self.pool = self._pool_kind(self._setup)
             if steps is not None:
                 steps.include()
+            vars(app)["use_fast_trace_task"] = True
             worker_before_create_process.send(self.pool)
             self.pool.start()
             try:
@@ -262,7 +264,7 @@ class Worker:
             most = self._bounds[0] if self._bounds else self._setup.concurrency
             self.prefetch_count = most * self._multiplier or UNLIMITED
             consumer.prefetch(self.prefetch_count)
-            chords = Chords(app, app.results, app.conf.seconds("result_expires"))
+            chords = Chords(app, app.results)
             rules = self._rules(chords)
             signals = TaskSignals(self.node, lambda: self._made_steps.consumer)
             self.loop = Loop(
@@ -280,7 +282,7 @@ class Worker:
                 self.loop.autoscaler = Autoscaler(self.pool, *self._bounds, keepalive_s())
             self.loop.admission.revoked.load(app.broker)
             self.keeper = LeaseKeeper(
-                consumer, app.broker, self.node, self.instance, self._facts, self.loop.request_claim
+                consumer, app.broker, self.node, self.instance, self._facts, self.loop.lease_lost
             )
             self.remote = RemoteControl(
                 app, self.node, self.instance, self.loop, self.events, self.keeper, self._guard.refused
@@ -342,7 +344,7 @@ class Worker:
         conf = app.conf
         if conf.worker_store_failed and app.broker.features.failures:
             failures = FailedTaskRecorder(self.node, conf.seconds("failed_task_expires"))
-        ttl_s = conf.seconds("result_expires")
+        ttl_s = (conf.seconds("result_expires"), conf.result_ttl_s(FAILURE))
         return SettlementRules(
             ttl_s, conf.task_max_deliveries, failures, chords.consequences, self.app.result_form
         )
@@ -413,7 +415,7 @@ class Worker:
     def _celery_line() -> str:
         """A line of the banner, when the project imports Celery and gets qcore."""
         module = sys.modules.get("celery")
-        if getattr(module, "SERIES", None) != "qcore":
+        if not str(getattr(module, "__file__", "")).startswith("<qcore"):
             return ""
         return "  celery       is qcore in this process (QCTL_CELERY=real uses the installed Celery)\n"
 

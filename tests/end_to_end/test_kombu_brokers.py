@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 
 from qcore.app.app import App
@@ -70,6 +71,8 @@ def environment(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) 
             "data_folder_out": folders["data"],
             "control_folder": folders["control"],
         }
+    elif request.param in ("etcd_url", "azure_queues_url"):
+        broker, options = request.getfixturevalue(request.param), {"polling_interval": 0.1}
     elif request.param == "sqla+sqlite":
         broker += f"/{tmp_path}/broker.db"
     else:
@@ -133,6 +136,15 @@ def test_tasks_of_clients_of_both_kinds_are_run(
     if worker == "qcore":
         started.term()
         assert started.wait() == 0, started.output()
+
+
+@pytest.mark.parametrize("environment", ["etcd_url", "azure_queues_url"], indirect=True)
+def test_tasks_are_run_through_other_servers(environment: dict[str, str], processes: Processes) -> None:
+    start("qcore", processes, environment)
+
+    assert {kind: run(kind, environment, CLIENT) for kind in ("celery", "qcore")} == dict.fromkeys(
+        ("celery", "qcore"), FOUND
+    )
 
 
 @pytest.fixture
@@ -227,3 +239,16 @@ def test_a_worker_says_that_no_request_waits_for_messages(
     assert consumer.claim(1) == [] and consumer.idle_s() == 1.0
     assert "the transport option wait_time_seconds has no effect" in caplog.text
     app.close()
+
+
+@pytest.mark.parametrize("scheme", ["qpid", "librabbitmq"])
+def test_a_transport_that_python_3_cannot_start_is_refused_alike(scheme: str) -> None:
+    """librabbitmq cannot be built for Python 3.11, nor is there a Qpid client."""
+    told = []
+    for kind in (celery.Celery, App):
+        app: Any = kind("refused", broker=f"{scheme}://guest:guest@localhost:1//", set_as_current=False)
+        with pytest.raises(Exception, match=r"qpidtoollibs|librabbitmq") as refused:
+            app.send_task("carried.add", retry=False)
+        told.append(str(refused.value.__cause__ or refused.value))
+
+    assert told[0] == told[1]

@@ -49,6 +49,7 @@ FROM_SETTINGS: dict[str, tuple[str, Any]] = {
     "acks_on_failure": ("task_acks_on_failure", False),
     "acks_on_timeout": ("task_acks_on_timeout", False),
     "reject_on_worker_lost": ("task_reject_on_worker_lost", True),
+    "retry_on_worker_lost": ("task_retry_on_worker_lost", True),
     "ignore_result": ("task_ignore_result", True),
     "store_eager_result": ("task_store_eager_result", True),
     "store_errors_even_if_ignored": ("task_store_errors_even_if_ignored", True),

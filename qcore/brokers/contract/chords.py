@@ -30,6 +30,10 @@ class Chords:
         last member receives it, and receives it again until finish()."""
         raise self._unsupported()
 
+    def grow(self, group: str) -> None:
+        """Add one to the members of a chord that is not complete."""
+        raise self._unsupported()
+
     def finish(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
         """Publish the body and delete the chord, in one step. False: it was already done."""
         raise self._unsupported()

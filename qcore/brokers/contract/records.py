@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -77,6 +78,10 @@ class Delivery(msgspec.Struct):
     redelivered: bool = False  # an earlier run may have started it
     deliveries: int = 1  # this is the n-th delivery after a crash, as far as known
     handle: Any = None  # the driver's own data
+
+
+#: seconds within which the broker must confirm what is published; None: as its driver says
+confirm_within_s: ContextVar[float | None] = ContextVar("confirm_within_s", default=None)
 
 
 class Settle(enum.IntEnum):

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Any
 
 from qcore.base.times import new_id
-from qcore.brokers.contract.records import Message
+from qcore.brokers.contract.records import Message, confirm_within_s
 from qcore.brokers.kombu import frame_writer
 from qcore.brokers.kombu.connection import ANSWER_S, KombuConnection
 from qcore.brokers.kombu.messages import NAME_BYTES, OPAQUE, PERSISTENT, Outgoing, outgoing
@@ -92,7 +92,7 @@ class Publisher:
     def send(self, batch: Sequence[tuple[Outgoing, bytes]], longest_s: float = 0.0) -> dict[int, str]:
         """Publish (message, its envelope bytes) in order; returns the indexes of the unroutable ones,
         with the reason. Raises BrokerDown and BrokerFull when no confirm arrives for longest_s seconds
-        (0: the option `confirm_timeout`)."""
+        (0: those of the call, else the option `confirm_timeout`)."""
         if not batch:
             return {}
         self._open()
@@ -107,7 +107,8 @@ class Publisher:
         if self.link.native:
             try:
                 frame_writer.write(self.link.native_connection, map(self._frames, good), self.link.pump)
-                self._wait(longest_s or float(self.link.options.get("confirm_timeout") or ANSWER_S))
+                usual_s = float(self.link.options.get("confirm_timeout") or ANSWER_S)
+                self._wait(longest_s or confirm_within_s.get() or usual_s)
             except BaseException:
                 # Late confirms may still arrive and would be counted for other messages.
                 self._trusted = False

@@ -26,6 +26,11 @@ class MemoryChords(Chords):
         with self._state.changed:
             return [self._count(self._state.chords.get(part.group), part) for part in parts]
 
+    def grow(self, group: str) -> None:
+        with self._state.changed:
+            if group in self._state.chords:
+                self._state.chords[group].size += 1
+
     @staticmethod
     def _count(chord: Count | None, part: ChordPart) -> FullChord | None:
         if chord is None or chord.done:

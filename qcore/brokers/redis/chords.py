@@ -117,6 +117,9 @@ class RedisChords(Chords):
             for part, found in zip(parts, self._shared.run(PARTS, (), tuple(arguments)), strict=True)
         ]
 
+    def grow(self, group: str) -> None:
+        self._shared.call("INCR", self._keys.group(group) + ".t")
+
     def finish(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
         keys, steps = self._keys, list[Any]()
         for message in messages:

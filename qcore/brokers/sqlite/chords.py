@@ -45,6 +45,10 @@ class SqliteChords(Chords):
     def count(self, parts: Sequence[ChordPart], ttl_s: float | None) -> list[FullChord | None]:
         return list(self._file.in_transaction(lambda db: [_count(db, part) for part in parts], durable=True))
 
+    def grow(self, group: str) -> None:
+        sql = "UPDATE chords SET size=size+1 WHERE group_id=? AND size>=0"
+        self._file.in_transaction(lambda db: db.execute(sql, (group,)), durable=True)
+
     def finish(self, full: FullChord, messages: Sequence[Message] = ()) -> bool:
         routed = [(m, route(self._file, m)) for m in messages]
 

@@ -252,17 +252,17 @@ def inspect_command(*words: Any, **options: Any) -> Any:
     name: the default is the function's name; args: (("n", int), ...); signature, variadic, alias, help and
     visible as in Celery. Celery's default_timeout is accepted and has no effect.
     """
-    return _of_user("inspect", words, options)
+    return of_user("inspect", words, options)
 
 
 def control_command(*words: Any, **options: Any) -> Any:
     """Decorator of an app's own command that changes something; it becomes `qctl control NAME`."""
-    return _of_user("control", words, options)
+    return of_user("control", words, options)
 
 
-def _of_user(kind: str, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def of_user(kind: str, words: tuple[Any, ...], options: dict[str, Any]) -> Any:
     if words:  # written without parentheses
-        return _of_user(kind, (), {})(words[0])
+        return of_user(kind, (), {})(words[0])
     options.pop("default_timeout", None)
     given = tuple(options.pop("args", None) or ())
     signature = options.pop("signature", None) or ""
@@ -285,14 +285,6 @@ def _arg_of(handler: Callable[..., Any], name: str, kind: Any = str) -> Arg:
 
     known = signature(handler).parameters.get(name)
     return Arg(name, kind, required=known is None or known.default is known.empty)
-
-
-class Panel:
-    """Celery's: `@Panel.register` registers a control command, `type="inspect"` one that only reads."""
-
-    @staticmethod
-    def register(*words: Any, type: str = "control", **options: Any) -> Any:
-        return _of_user(type, words, options)
 
 
 def of_users() -> list[Command]:

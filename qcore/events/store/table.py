@@ -48,6 +48,7 @@ STATE_OF = {
     "task-rejected": "REJECTED",
     "task-revoked": "REVOKED",
     "task-retried": "RETRY",
+    "task-cancelled": "RETRY",
 }
 CODE_OF = {kind: STATES.index(state) for kind, state in STATE_OF.items()}
 PENDING, RETRY, REJECTED, RECEIVED, STARTED, ENDED, REVOKED, FAILURE, SUCCESS = range(9)

@@ -36,10 +36,10 @@ class LeaseKeeper:
         node: str,
         instance: str,
         facts: Callable[[], dict[str, Any]],
-        lost: Callable[[], None] = lambda: None,
+        lost: Callable[[BrokerError | None], None] = lambda exc: None,
     ) -> None:
-        """facts() returns the content of the announcement. lost() is called when the lease was lost, so that
-        the loop claims under the new one."""
+        """facts() returns the content of the announcement. lost(None) is called when the lease was lost, so
+        that the loop claims under the new one; lost(error) when it cannot be renewed."""
         self._lost = lost
         self._consumer, self._broker, self._node, self._facts = consumer, broker, node, facts
         self._instance, self._twin = instance, DuplicateNameDetector(node, instance)
@@ -111,7 +111,7 @@ class LeaseKeeper:
                 if not self._consumer.renew():
                     self.leases_lost += 1
                     reap = True  # return what was held under the lost lease
-                    self._lost()
+                    self._lost(None)
                     log.warning(
                         "the lease of this worker expired (was its process stopped?); its tasks may run "
                         "again on other workers, and late outcomes are refused"
@@ -129,6 +129,7 @@ class LeaseKeeper:
         except BrokerError as exc:
             if not self._away:
                 log.debug("keeper: %s", exc)
+                self._lost(exc)
             self._away = True
 
 

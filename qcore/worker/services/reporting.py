@@ -137,6 +137,13 @@ class TaskReporter:
             publish("task-failed", exception=words, traceback="")
             self._signals.ended(held, outcome)
 
+    def cancelled(self, held: InFlight) -> None:
+        """Report a run that is ended since the connection to the broker was lost, or by a cold shutdown."""
+        self.started(held, held.received_at, 0)
+        log.info("Task %s[%s] cancelled", held.message.shown_name, held.message.id, extra=_about(held))
+        if self.events.tasks_on and held.task.send_events:
+            self.events.note(_event, "task-cancelled", held.message.id, time.time(), {})
+
     def was_done(self, message: TaskMessage, value: Any) -> None:
         """Publish task-succeeded for a redelivered task whose result is stored already."""
         fields = {"result": short_repr(value), "runtime": None}

@@ -32,6 +32,7 @@ STATES = {
     End.LOST: "failed",
     End.TIME_LIMIT: "failed",
     End.TERMINATED: "revoked",
+    End.CANCELLED: "requeued",
 }
 
 

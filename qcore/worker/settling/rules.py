@@ -35,15 +35,17 @@ class SettlementRules:
 
     def __init__(
         self,
-        result_expires_s: float | None,
+        result_ttl_s: tuple[float | None, float | None],
         max_deliveries: int,
         failures: FailedTaskRecorder | None = None,
         follow: Consequences | None = None,
         form: ResultForm = JSON,
     ) -> None:
-        """failures: records tasks that failed for good; None where they are not kept. follow: what comes
+        """result_ttl_s: seconds that a result is kept, and that of a failed task; None: for ever.
+        failures: records tasks that failed for good; None where they are not kept. follow: what comes
         after a run that ended here and not in its own process. form: how results are written."""
-        self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
+        self.ttl_s, self._failure_ttl_s = result_ttl_s
+        self.max_deliveries = max_deliveries
         self._failures, self.follow, self._form = failures, follow, form
 
     def is_suspect(self, delivery: Delivery) -> bool:
@@ -58,6 +60,9 @@ class SettlementRules:
         delivery, task = held.delivery, held.task
         if end == End.REQUEUED:
             return Settlement(delivery, Settle.RETURN)
+        if end == End.CANCELLED:
+            stored = self._stored(held.message.id, outcome.meta, result_wire.RETRY)
+            return Settlement(delivery, Settle.RETURN, stored)
         if end == End.MALFORMED:
             return self.refused(delivery, outcome.text, outcome.traceback, held.message.id, held.message)
         if end in (End.LOST, End.TIME_LIMIT, End.TERMINATED):
@@ -67,7 +72,8 @@ class SettlementRules:
         sends = tuple(
             Message(s.raw, s.queue, s.exchange, s.routing_key, s.priority, s.due_at) for s in outcome.sends
         )
-        result = self._stored(held.message.id, outcome.meta)
+        state = result_wire.FAILURE if end == End.FAILURE else ""
+        result = self._stored(held.message.id, outcome.meta, state)
         settlement = Settlement(delivery, Settle.ACK, result, sends, before=outcome.before, is_announced=True)
         if end == End.FAILURE and self._failures is not None:
             error = outcome.error or ("", outcome.text)
@@ -77,7 +83,10 @@ class SettlementRules:
     def _killed(self, held: InFlight, outcome: Outcome) -> Settlement:
         delivery, task, ran_s = held.delivery, held.task, outcome.runtime_s
         if outcome.end == End.LOST:
-            wants_rerun = task.reject_on_worker_lost is not False and held.late
+            # With retry_on_worker_lost its retries are used up.
+            wants_rerun = (
+                task.reject_on_worker_lost is not False and held.late and not task.retry_on_worker_lost
+            )
             # Not every broker counts deliveries (RabbitMQ's classic queues do not), so the worker counts too.
             deaths = max(delivery.deliveries, held.deaths)
             if wants_rerun and deaths < self.max_deliveries:
@@ -114,7 +123,7 @@ class SettlementRules:
         if task_id:
             data = result_wire.exception_data(error)
             meta = result_wire.encode(task_id, result_wire.FAILURE, data, now=time.time(), form=self._form)
-            result = self._stored(task_id, meta)
+            result = self._stored(task_id, meta, result_wire.FAILURE)
         settlement = Settlement(delivery, Settle.QUARANTINE, result, reason=reason)
         if (
             message is not None and reason == "unregistered"
@@ -170,26 +179,11 @@ class SettlementRules:
             parent_id=message.parent_id,
             form=self._form,
         )
-        return self._stored(message.id, meta)
+        return self._stored(message.id, meta, state)
 
-    def _stored(self, task_id: str, meta: bytes | None) -> StoredResult | None:
-        return StoredResult(task_id, meta, self.ttl_s) if meta is not None else None
-
-
-#: how many tasks CrashCounter keeps
-MOST = 10_000
-
-
-class CrashCounter:
-    """Counts crashes by task id; beyond MOST the task counted longest ago is dropped."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def count(self, task_id: str) -> int:
-        """Count one more crash; returns the new count."""
-        count = self._counts.pop(task_id, 0) + 1
-        self._counts[task_id] = count
-        if len(self._counts) > MOST:
-            del self._counts[next(iter(self._counts))]
-        return count
+    def _stored(self, task_id: str, meta: bytes | None, state: str) -> StoredResult | None:
+        if meta is None:
+            return None
+        return StoredResult(
+            task_id, meta, self._failure_ttl_s if state == result_wire.FAILURE else self.ttl_s
+        )

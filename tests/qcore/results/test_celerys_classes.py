@@ -39,7 +39,7 @@ CASSANDRA: dict[str, Any] = {
 }
 COSMOS = {"cosmosdbsql_database_name": "db", "cosmosdbsql_max_retry_attempts": 3}
 ELASTIC = {"elasticsearch_timeout": 7, "elasticsearch_max_retries": 2, "elasticsearch_retry_on_timeout": True}
-GCS = {"gcs_project": "p", "gcs_threadpool_maxsize": 3}
+GCS = {"gcs_project": "p"}
 MONGO = {"mongodb_backend_settings": {"database": "d", "taskmeta_collection": "mine", "connect": False}}
 S3 = {"s3_bucket": "b", "s3_region": "r", "s3_base_path": "x/", "s3_endpoint_url": "http://h"}
 
@@ -59,7 +59,11 @@ MADE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("dynamodb://key:secret@r/t?read=2", {"dynamodb_endpoint_url": "http://h"}, {"read_capacity_units": 2}),
     ("elasticsearch://h:1/index", ELASTIC, {"index": "index", "es_timeout": 7, "es_retry_on_timeout": True}),
     ("elasticsearch+https://h:1/index", {}, {"scheme": "https", "host": "h", "es_max_retries": 3}),
-    ("gs://bucket/some/path?gcs_ttl=600", GCS, {"bucket_name": "bucket", "ttl": 600, "project": "p"}),
+    (
+        "gs://bucket/some/path?gcs_ttl=600",
+        GCS,
+        {"bucket_name": "bucket", "ttl": 600, "_threadpool_maxsize": 10},
+    ),
     ("mongodb://h:1/x", MONGO, {"database_name": "d", "taskmeta_collection": "mine"}),
     ("mongodb+srv://h/x", {}, {"url": "mongodb+srv://h/x"}),
     ("s3", S3, {"bucket_name": "b", "aws_region": "r", "base_path": "x/", "endpoint_url": "http://h"}),

@@ -102,6 +102,21 @@ def skewed(k: Kit) -> Any:
     return [t.options.get("countdown") for t in group.tasks]
 
 
+def prepared(k: Kit) -> Any:
+    given = {"last_task_id": "last", "link_error": k.add.s(0), "group_id": "g", "group_index": 2}
+    one, group = k.add.s(1), k.package.group(k.add.s(1, 1), k.add.s(2))
+    found = []
+    for tasks in ([one, k.package.chain(k.mul.s(2), k.add.s(3))], [group, k.mul.s(2), k.add.s(4)], []):
+        chain = k.package.chain(one, app=k.app)
+        steps, results = chain.prepare_steps((9,), {}, tasks, app=k.app, **given)
+        shown = [(s.task, tuple(s.args), len(s.options.get("link_error", ()))) for s in steps]
+        parents = [r.parent is not None and r.parent.id in [s.id for s in results] for r in results]
+        places = [(s.options.get("group_id"), s.options.get("group_index")) for s in steps[:1]]
+        found.append((shown, [r.id for r in results[:1]], parents, places, chain.id))
+    frozen = k.package.chain(one, app=k.app).prepare_steps((), {}, [one, k.add.s(2)], app=k.app, clone=False)
+    return found, one.id == frozen[1][-1].id
+
+
 def copied(k: Kit) -> Any:
     flow = k.package.chain(k.add.s(1), k.mul.s(2), app=k.app)
     deep, pickled = copy.deepcopy(flow), pickle.loads(pickle.dumps(k.add.s(1, 2)))
@@ -198,6 +213,7 @@ RULES: tuple[Callable[[Kit], Any], ...] = (
     replaced,
     names,
     skewed,
+    prepared,
     copied,
     stamped,
     result_names,

@@ -48,8 +48,8 @@ class Place:
             app.task(name=name, **options)(lambda *args: None)
         self.said: list[str] = []
         self.say = TaskReporter(EventSender(app, "w@test", dict, False, None), TaskSignals("w@test"))
-        self.rules = SettlementRules(60.0, MOST)
-        self.rules.follow = Chords(app, app.results, 60.0).consequences
+        self.rules = SettlementRules((60.0, 60.0), MOST)
+        self.rules.follow = Chords(app, app.results).consequences
         self.admission = Admission(app.tasks, self.say, self.rules)
 
     def held(self, name: str, deaths: int = 0, **options: Any) -> InFlight:

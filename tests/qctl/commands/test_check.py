@@ -69,13 +69,13 @@ def test_every_seeded_difference_is_found_at_its_line_and_nothing_else(
 ) -> None:
     (tmp_path / "proj.py").write_text(SEEDED)
     (tmp_path / "Procfile").write_text(PROCFILE)
-    (tmp_path / "Dockerfile").write_text('CMD ["celery", "-A", "proj", "worker", "--without-mingle"]\n')
+    (tmp_path / "Dockerfile").write_text('CMD ["celery", "-A", "proj", "worker", "--without-gossip"]\n')
 
     code, items = check(capsys, tmp_path)
 
     expected = seeded(tmp_path / "proj.py") | seeded(tmp_path / "Procfile")
     assert len(expected) > 20
-    assert places(items) == expected | {("Dockerfile", 1, "different", "celery worker --without-mingle")}
+    assert places(items) == expected | {("Dockerfile", 1, "different", "celery worker --without-gossip")}
     assert code == exit_codes.FAILED
     assert all(item["what"] for item in items)
 
