@@ -491,10 +491,10 @@ class Loop:
         for outcome in self.pool.collect():
             self._ended(outcome)
         crashpoint("abandoning")
+        for number in {run.number for run in self.pool.running()} & self.held.keys():
+            self.reporter.cancelled(self.held[number])
         self.pool.stop()
-        for held in self.held.values():
-            self.reporter.cancelled(held)
-            if not held.acked:
-                self._settlements.append(Settlement(held.delivery, Settle.RETURN))
+        unsettled = [held.delivery for held in self.held.values() if not held.acked]
+        self._settlements += [Settlement(delivery, Settle.RETURN) for delivery in unsettled]
         self.returned += len(self.held)
         self.held.clear()
