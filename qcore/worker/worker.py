@@ -340,14 +340,11 @@ class Worker:
         return Steps(self, {**self._given, **self._user_options})
 
     def _rules(self, chords: Chords) -> SettlementRules:
-        app, failures = self.app, None
-        conf = app.conf
-        if conf.worker_store_failed and app.broker.features.failures:
+        conf, failures = self.app.conf, None
+        if conf.worker_store_failed and self.app.broker.features.failures:
             failures = FailedTaskRecorder(self.node, conf.seconds("failed_task_expires"))
-        ttl_s = (conf.seconds("result_expires"), conf.result_ttl_s(FAILURE))
-        return SettlementRules(
-            ttl_s, conf.task_max_deliveries, failures, chords.consequences, self.app.result_form
-        )
+        ttl_s, form = (conf.seconds("result_expires"), conf.result_ttl_s(FAILURE)), self.app.result_form
+        return SettlementRules(ttl_s, conf.task_max_deliveries, failures, chords.consequences, form)
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         """Stop `services` in the given order, then close the consumer and the events. The order matters:
