@@ -210,7 +210,7 @@ class Connections:
         if results.aliases.get(scheme, scheme) == "redis":
             options = {**self._redis_options(), **options}
         if scheme == "rpc":
-            options["broker"] = self.broker
+            options |= {"broker": self.broker, "result_persistent": self.conf.result_persistent}
         if scheme == "db" or scheme.startswith("cache+"):
             options.update({name: self.conf[name] for name in (*OF_DATABASE, "cache_backend_options")})
         return results.get(scheme)(url, options)

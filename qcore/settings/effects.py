@@ -1,5 +1,7 @@
 """What differs from Celery for each setting: those without effect here, and those with another effect.
 
+A setting that has its effect in some cases only, in Celery too, is in ALIKE.
+
 In:  the settings of an app.  Out: a sentence for each setting without effect that it sets, for the start of a
 worker and of `qctl beat`, for `qctl doctor` and for `qctl config explain`.
 A setting that gets an effect leaves NO_EFFECT and moves from celery_defaults.py to table.py.
@@ -21,7 +23,8 @@ MOST_LINES = 5
 _CLASSES = "only for backend classes of other packages and of Celery"
 _CHORDS = "only for chords that are not counted by members: celery.chord_unlock, and dynamodb and gs results"
 _UNREAD = "no class of Celery reads it either"
-_EXCHANGE = "results have no exchange of their own; Celery's backend amqp, long removed, had one"
+_EXCHANGE = "results have no exchange of their own; no class of Celery gives them one either"
+_BUNDLE = "nor in Celery, whose class reads cassandra_secure_bundle_path"
 _QUEUE_KIND = "queues of {} are exclusive to their connection and end with it"
 
 #: setting -> why it has no effect, or what replaces it: a clause that follows a colon
@@ -42,7 +45,6 @@ NO_EFFECT: dict[str, str] = {
     "result_exchange_type": _EXCHANGE,
     "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
-    "result_persistent": "result messages of the rpc backend are transient",
     "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
@@ -71,7 +73,21 @@ NO_EFFECT: dict[str, str] = {
     "azureblockblob_retry_initial_backoff_sec": _UNREAD,
     "azureblockblob_retry_increment_base": _UNREAD,
     "azureblockblob_retry_max_attempts": _UNREAD,
-    "cassandra_bundle_path": "nor in Celery, whose class reads cassandra_secure_bundle_path",
+    "cassandra_bundle_path": _BUNDLE,
+}
+
+#: settings without effect that have none in Celery either
+NOR_IN_CELERY = frozenset(name for name, words in NO_EFFECT.items() if words in (_UNREAD, _BUNDLE, _EXCHANGE))
+
+#: setting -> where it has its effect, in Celery and here: a clause
+ALIKE: dict[str, str] = {
+    "result_compression": "not in databases, caches and rpc://",
+    "result_persistent": "only where result_backend is rpc",
+    **{
+        row.name: "by Celery's own class, which must be installed"
+        for row in STORES
+        if row.name.partition("_")[0] in UNTESTED
+    },
 }
 
 #: setting -> what differs from Celery where it has an effect: a clause
@@ -95,7 +111,6 @@ DIFFERENT: dict[str, str] = {
     "redis_client_name": "only where result_backend is another server than the broker",
     "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
     "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
-    "result_compression": "not in databases, caches and rpc://, as in Celery",
     **dict.fromkeys(
         (
             "result_backend_always_retry",
@@ -106,11 +121,6 @@ DIFFERENT: dict[str, str] = {
         f"{_CLASSES}; elsewhere outcomes wait in the worker until the store has them",
     ),
     **dict.fromkeys(("result_chord_join_timeout", "result_chord_retry_interval"), _CHORDS),
-    **{
-        row.name: "by Celery's own class, which must be installed; without a test on a server"
-        for row in STORES
-        if row.name.partition("_")[0] in UNTESTED
-    },
     "result_backend": "without it the broker stores the results, if it can",
     "result_backend_thread_safe": _CLASSES,
     "task_acks_late": "the default is true, Celery's is false",
@@ -144,6 +154,8 @@ def remark(name: str) -> str:
         return f"no effect: {NO_EFFECT[name]}"
     if name in DIFFERENT:
         return f"different: {DIFFERENT[name]}"
+    if name in ALIKE:
+        return f"as in Celery: {ALIKE[name]}"
     return "qcore's own" if name in OWN else "as in Celery"
 
 
@@ -157,7 +169,7 @@ def sentence(name: str) -> str:
 def condition(name: str) -> str:
     """Where a setting has an effect, for one that has none beside the others: a clause."""
     scheme = scheme_of(name)
-    return DIFFERENT[name] if scheme is None else f"only where result_backend is {scheme}"
+    return (DIFFERENT | ALIKE)[name] if scheme is None else f"only where result_backend is {scheme}"
 
 
 def without_effect(given: Mapping[str, Any]) -> list[str]:
@@ -243,6 +255,7 @@ _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     ),
     **{row.name: _results_by(str(scheme_of(row.name))) for row in STORES},
     "result_compression": _results_compressible,
+    "result_persistent": _results_by("rpc"),
     **dict.fromkeys(
         (
             "redis_backend_credential_provider",

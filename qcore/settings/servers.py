@@ -148,6 +148,12 @@ SERVERS: tuple[Setting, ...] = (
         None,
         "compression of stored results: gzip, bzip2, lzma, brotli, zstd",
     ),
+    Setting(
+        "result_persistent",
+        (bool, type(None)),
+        None,
+        "results of rpc:// are persistent messages; their queue still ends with its owner",
+    ),
     Setting("result_backend_always_retry", (bool,), False, "try again after an error that may pass"),
     Setting("result_backend_max_retries", NUMBER, float("inf"), "how often"),
     Setting("result_backend_base_sleep_between_retries_ms", NUMBER, 10, "milliseconds before the first time"),

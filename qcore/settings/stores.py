@@ -80,7 +80,7 @@ STORES: tuple[Setting, ...] = (
     Setting("gcs_base_path", (str,), "", "before the name of each object, when the URL has none"),
     Setting("gcs_project", OPT_TEXT, None, "the project of Google Cloud"),
     Setting("gcs_ttl", NUMBER, 0, "seconds until a result expires by the bucket's life-cycle rule; 0: never"),
-    Setting("gcs_threadpool_maxsize", OPT_INT, None, "connections to the service"),
+    Setting("gcs_threadpool_maxsize", (int,), 10, "connections to the service"),
     Setting(
         "mongodb_backend_settings",
         OPT_MAPPING,
