@@ -41,6 +41,11 @@ COMPRESSIBLE = (
     *("", "redis", "rediss", "redis+cluster", "rediss+cluster", "redis+socket", "sentinel", "unix"),
     *("file", "sqlite", "memory"),
 )
+#: settings of the queues of control and of events
+BUS_QUEUES = (
+    "control_queue_ttl control_queue_expires control_queue_exclusive control_queue_durable "
+    "event_queue_ttl event_queue_expires event_queue_exclusive event_queue_durable event_queue_prefix"
+).split()
 #: values of result_backend that take the URL from another setting, as in Celery
 OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 
@@ -95,10 +100,7 @@ class Connections:
             "control_exchange": f"{conf.control_exchange}.pidbox",
             "define_queue": table.definition,
             "fanouts": table.fanouts,
-            "control_queue_ttl": conf.control_queue_ttl,
-            "control_queue_expires": conf.control_queue_expires,
-            "event_queue_ttl": conf.event_queue_ttl,
-            "event_queue_expires": conf.event_queue_expires,
+            **{name: conf[name] for name in BUS_QUEUES},
             "lease_s": conf.seconds("worker_lease") or 30.0,
             "failed_ttl_s": conf.seconds("failed_task_expires"),
             "failed_max": conf.failed_tasks_max,

@@ -25,19 +25,19 @@ _CHORDS = "only for chords that are not counted by members: celery.chord_unlock,
 _UNREAD = "no class of Celery reads it either"
 _EXCHANGE = "results have no exchange of their own; no class of Celery gives them one either"
 _BUNDLE = "nor in Celery, whose class reads cassandra_secure_bundle_path"
-_QUEUE_KIND = "queues of {} are exclusive to their connection and end with it"
+_BUS = "only on RabbitMQ; on Redis a subscription takes the place of the queue"
+
+_OF_BUS_QUEUES = (
+    *("control_queue_durable", "control_queue_exclusive", "control_queue_ttl"),
+    *("event_queue_durable", "event_queue_exclusive", "event_queue_expires"),
+    *("event_queue_prefix", "event_queue_ttl"),
+)
 
 #: setting -> why it has no effect, or what replaces it: a clause that follows a colon
 NO_EFFECT: dict[str, str] = {
     # broker
     "broker_channel_error_retry": "the worker reconnects after every error of a connection or channel",
     "broker_heartbeat_checkrate": "heartbeats are checked as often as broker_heartbeat requires",
-    # control and events
-    "control_queue_durable": _QUEUE_KIND.format("control requests and replies"),
-    "control_queue_exclusive": _QUEUE_KIND.format("control requests and replies"),
-    "event_queue_durable": _QUEUE_KIND.format("receivers of events"),
-    "event_queue_exclusive": _QUEUE_KIND.format("receivers of events"),
-    "event_queue_prefix": "the broker's driver names the queues of receivers",
     # schedule
     # results
     "result_cache_max": "results that were read are not cached",
@@ -81,6 +81,9 @@ NOR_IN_CELERY = frozenset(name for name, words in NO_EFFECT.items() if words in 
 
 #: setting -> where it has its effect, in Celery and here: a clause
 ALIKE: dict[str, str] = {
+    **dict.fromkeys(_OF_BUS_QUEUES, _BUS),
+    "control_queue_expires": "on RabbitMQ; on Redis bindings of replies last twice as long, 1 hour or more",
+    "task_queue_max_priority": "only on RabbitMQ; Redis always has priorities 0 to 9",
     "result_compression": "not in databases, caches and rpc://",
     "result_persistent": "only where result_backend is rpc",
     **{
@@ -104,10 +107,6 @@ DIFFERENT: dict[str, str] = {
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
     "broker_read_url": "what a worker publishes together with a settlement goes there too",
     "broker_url": "without it the embedded SQLite broker is used, not RabbitMQ on this host",
-    "control_queue_expires": "only on RabbitMQ",
-    "control_queue_ttl": "only on RabbitMQ",
-    "event_queue_expires": "only on RabbitMQ",
-    "event_queue_ttl": "only on RabbitMQ",
     "redis_client_name": "only where result_backend is another server than the broker",
     "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
     "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
@@ -124,7 +123,6 @@ DIFFERENT: dict[str, str] = {
     "result_backend": "without it the broker stores the results, if it can",
     "result_backend_thread_safe": _CLASSES,
     "task_acks_late": "the default is true, Celery's is false",
-    "task_queue_max_priority": "only on RabbitMQ; the other brokers always have priorities 0 to 9",
     "task_queues": "without exchanges (SQLite, memory) a call is sent to the queue itself",
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
     "task_remote_tracebacks": "the remote traceback is a note of the exception",
@@ -182,12 +180,20 @@ def without_effect(given: Mapping[str, Any]) -> list[str]:
     return sorted(name for name, value in given.items() if is_idle(name) and value != usual(name))
 
 
-def _at_rabbitmq(given: Mapping[str, Any]) -> bool:
+def _broker_scheme(given: Mapping[str, Any]) -> str:
     names = ("broker_url", "broker_read_url", "broker_write_url", "broker_transport", "broker_host")
     url = next((given[name] for name in names if given.get(name)), "")
     first = str(url if isinstance(url, str) else next(iter(url)))
     is_host = bool(first) and "://" not in first and url == given.get("broker_host")  # its scheme is amqp
-    return is_host or first.partition("://")[0] in ("amqp", "amqps", "pyamqp")
+    return "amqp" if is_host else first.partition("://")[0]
+
+
+def _at_rabbitmq(given: Mapping[str, Any]) -> bool:
+    return _broker_scheme(given) in ("amqp", "amqps", "pyamqp")
+
+
+def _at_redis(given: Mapping[str, Any]) -> bool:
+    return _broker_scheme(given).startswith(("redis", "sentinel", "unix"))
 
 
 def _has_scheduler_class(given: Mapping[str, Any]) -> bool:
@@ -233,16 +239,8 @@ def _results_elsewhere(given: Mapping[str, Any]) -> bool:
 #: settings that have an effect only where others say so
 _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     **dict.fromkeys(("beat_schedule_filename", "beat_sync_every"), _has_scheduler_class),
-    **dict.fromkeys(
-        (
-            "control_queue_expires",
-            "control_queue_ttl",
-            "event_queue_expires",
-            "event_queue_ttl",
-            "task_queue_max_priority",
-        ),
-        _at_rabbitmq,
-    ),
+    **dict.fromkeys((*_OF_BUS_QUEUES, "task_queue_max_priority"), _at_rabbitmq),
+    "control_queue_expires": lambda given: _at_rabbitmq(given) or _at_redis(given),
     **dict.fromkeys(
         (
             "result_backend_always_retry",

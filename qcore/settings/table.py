@@ -340,22 +340,50 @@ TABLE: dict[str, Setting] = {
         Setting("security_cert_store", OPT_TEXT, None, "folder or pattern of the certificates to trust"),
         Setting("security_digest", (str,), "sha256", "digest of signatures, where digest=None is given"),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
-        Setting("control_queue_ttl", NUMBER, 300.0, "RabbitMQ: seconds until a control request expires"),
+        Setting("control_queue_ttl", OPT_NUMBER, 300.0, "RabbitMQ: seconds until a control request expires"),
         Setting(
             "control_queue_expires",
-            NUMBER,
+            OPT_NUMBER,
             10.0,
             "RabbitMQ: seconds until an unused queue of them is deleted",
         ),
         Setting(
-            "event_queue_ttl", NUMBER, 5.0, "RabbitMQ: seconds until an event expires that is not received"
+            "control_queue_exclusive",
+            (bool,),
+            True,
+            "RabbitMQ: queues of control requests and replies belong to one connection and end with it",
+        ),
+        Setting(
+            "control_queue_durable",
+            (bool,),
+            False,
+            "RabbitMQ: they survive a restart of the server, and end by control_queue_expires only",
+        ),
+        Setting(
+            "event_queue_ttl",
+            OPT_NUMBER,
+            5.0,
+            "RabbitMQ: seconds until an event expires that is not received",
         ),
         Setting(
             "event_queue_expires",
-            NUMBER,
+            OPT_NUMBER,
             60.0,
             "RabbitMQ: seconds until an unused queue of events is deleted",
         ),
+        Setting(
+            "event_queue_exclusive",
+            (bool,),
+            True,
+            "RabbitMQ: queues of receivers of events belong to one connection and end with it",
+        ),
+        Setting(
+            "event_queue_durable",
+            (bool,),
+            False,
+            "RabbitMQ: they survive a restart of the server, and end by event_queue_expires only",
+        ),
+        Setting("event_queue_prefix", (str,), "celeryev", "RabbitMQ: beginning of their names"),
         # schedule
         Setting(
             "schedule_store",

@@ -131,6 +131,15 @@ def test_a_call_of_a_task_says_that_its_result_is_ignored(kind: str, redis_url: 
     assert waiting(redis_url)["ignore_result"] is True
 
 
+def test_redis_has_all_priorities_whatever_the_setting_says(kind: str, redis_url: str) -> None:
+    import redis
+
+    app_of(kind, redis_url, task_queue_max_priority=2).send_task("t", priority=9)
+
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        assert client.keys("celery*") == ["celery\x06\x169"]
+
+
 # --- the broker's URL
 
 
