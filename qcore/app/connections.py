@@ -107,6 +107,9 @@ class Connections:
             "result_prefix": self._result_prefix(),
             "result_form": self.form,
             "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
+            **(
+                self._connection_options() if _same_place(str(conf.result_backend), self.broker_url()) else {}
+            ),
             **conf.broker_transport_options,
         }
 
@@ -229,14 +232,21 @@ class Connections:
 
     def _redis_options(self) -> dict[str, Any]:
         """The options of a result store in Redis that settings give."""
-        conf, found = self.conf, dict[str, Any]()
+        conf, found = self.conf, self._connection_options()
         if conf.redis_backend_credential_provider:
             found["credential_provider"] = conf.redis_backend_credential_provider
-        if conf.redis_client_name:
-            found["client_name"] = conf.redis_client_name
         if conf.value_set_for("redis_socket_timeout"):
             found["socket_timeout"] = conf.redis_socket_timeout
         return found
+
+    def _connection_options(self) -> dict[str, Any]:
+        """Those that apply to connections to the broker too, where it is the result store."""
+        conf = self.conf
+        found = {
+            "client_name": conf.redis_client_name,
+            "idle_check_s": conf.redis_backend_health_check_interval,
+        }
+        return {name: value for name, value in found.items() if value}
 
     def _open_foreign(self, url: str, place: str) -> ResultStore:
         """A store class of the project, or the store around a backend class of another package."""

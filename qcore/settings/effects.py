@@ -24,6 +24,7 @@ _CLASSES = "only for backend classes of other packages and of Celery"
 _CHORDS = "only for chords that are not counted by members: celery.chord_unlock, and dynamodb and gs results"
 _UNREAD = "no class of Celery reads it either"
 _EXCHANGE = "results have no exchange of their own; no class of Celery gives them one either"
+_SHARED = "only where result_backend is Redis; where it is the broker too, for the connections of both"
 _BUNDLE = "nor in Celery, whose class reads cassandra_secure_bundle_path"
 _BUS = "only on RabbitMQ; on Redis a subscription takes the place of the queue"
 
@@ -45,7 +46,6 @@ NO_EFFECT: dict[str, str] = {
     "result_exchange_type": _EXCHANGE,
     "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
-    "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
     "redis_socket_keepalive": "it is always on",
@@ -84,6 +84,7 @@ ALIKE: dict[str, str] = {
     **dict.fromkeys(_OF_BUS_QUEUES, _BUS),
     "control_queue_expires": "on RabbitMQ; on Redis bindings of replies last twice as long, 1 hour or more",
     "task_queue_max_priority": "only on RabbitMQ; Redis always has priorities 0 to 9",
+    **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
     "result_compression": "not in databases, caches and rpc://",
     "result_persistent": "only where result_backend is rpc",
     **{
@@ -107,7 +108,6 @@ DIFFERENT: dict[str, str] = {
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
     "broker_read_url": "what a worker publishes together with a settlement goes there too",
     "broker_url": "without it the embedded SQLite broker is used, not RabbitMQ on this host",
-    "redis_client_name": "only where result_backend is another server than the broker",
     "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
     "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
     **dict.fromkeys(
@@ -257,6 +257,7 @@ _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     **dict.fromkeys(
         (
             "redis_backend_credential_provider",
+            "redis_backend_health_check_interval",
             "redis_client_name",
             "redis_socket_connect_timeout",
             "redis_socket_timeout",

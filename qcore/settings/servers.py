@@ -189,6 +189,12 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting("redis_client_name", OPT_TEXT, None, "name of the connections to a result store in Redis"),
     Setting(
+        "redis_backend_health_check_interval",
+        OPT_NUMBER,
+        None,
+        "seconds without a request after which such a connection is checked by a PING; None: it is not",
+    ),
+    Setting(
         "redis_socket_connect_timeout", OPT_NUMBER, None, "seconds to wait for a connection to that store"
     ),
     Setting("redis_socket_timeout", OPT_NUMBER, 120.0, "seconds to wait for an answer of that store"),

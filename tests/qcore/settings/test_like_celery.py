@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from datetime import datetime
 from typing import Any
 
@@ -215,6 +217,34 @@ def test_the_url_of_results_has_what_other_settings_say(
     assert opened[0][0] == whole
     assert opened[0][1]["client_name"] == "mine"
     assert "socket_timeout" not in opened[0][1]
+
+
+@pytest.mark.parametrize("is_broker", [True, False])
+def test_connections_of_results_have_their_name_and_are_checked(
+    kind: str, is_broker: bool, redis_url: str
+) -> None:
+    import redis
+
+    pings = {}
+    for interval_s in (None, 0.01):
+        app = app_of(kind, redis_url if is_broker else "memory://settings", result_backend=redis_url)
+        app.conf.update(redis_client_name="mine", redis_backend_health_check_interval=interval_s)
+        with redis.Redis.from_url(redis_url) as client, client.monitor() as seen:
+            assert app.AsyncResult("x").state == "PENDING"
+            time.sleep(0.02)
+            assert app.AsyncResult("x").state == "PENDING"
+            mine = {found["addr"] for found in client.client_list() if found["name"] == "mine"}
+            client.echo("end")
+            commands = iter(seen.next_command, None)
+            said = list(itertools.takewhile(lambda found: found["command"] != "ECHO end", commands))
+        app.close()
+        places = [f"{found['client_address']}:{found['client_port']}" for found in said]
+        pings[interval_s] = any(
+            found["command"] == "PING" for found, place in zip(said, places, strict=True) if place in mine
+        )
+        assert any(place in mine for place in places)
+
+    assert pings == {None: False, 0.01: True}
 
 
 def test_backend_classes_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
