@@ -94,6 +94,8 @@ class Connections:
         return {
             "connect_timeout_s": conf.broker_connection_timeout,
             "broker_heartbeat": conf.broker_heartbeat,
+            "broker_heartbeat_checkrate": conf.broker_heartbeat_checkrate,
+            "broker_login_method": conf.broker_login_method,
             "broker_failover_strategy": conf.broker_failover_strategy,
             "broker_use_ssl": conf.broker_use_ssl,
             "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,

@@ -16,7 +16,6 @@ _NONE = (
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_NONE),
     "broker_channel_error_retry": False,
-    "broker_heartbeat_checkrate": 3.0,
     "azureblockblob_retry_initial_backoff_sec": 2,
     "azureblockblob_retry_increment_base": 2,
     "azureblockblob_retry_max_attempts": 3,

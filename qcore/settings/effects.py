@@ -38,7 +38,6 @@ _OF_BUS_QUEUES = (
 NO_EFFECT: dict[str, str] = {
     # broker
     "broker_channel_error_retry": "the worker reconnects after every error of a connection or channel",
-    "broker_heartbeat_checkrate": "heartbeats are checked as often as broker_heartbeat requires",
     # schedule
     # results
     "result_cache_max": "results that were read are not cached",
@@ -101,8 +100,6 @@ DIFFERENT: dict[str, str] = {
     "beat_sync_every": "only for a scheduler class",
     "broker_connection_max_retries": "at a worker's start; later the worker reconnects until it succeeds",
     "broker_connection_retry": "at a worker's start; later the worker always reconnects",
-    "broker_heartbeat": "the default is 60, Celery's is 120",
-    "broker_login_method": "only for kombu's connections, which qcore itself does not use",
     "broker_native_delayed_delivery_queue_type": "the default is classic, Celery's is quorum",
     "broker_pool_acquire_timeout": "only for kombu's connections, which qcore itself does not use",
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",

@@ -85,7 +85,12 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting("broker_pool_limit", OPT_INT, 10, "connections of kombu in app.pool"),
     Setting("broker_pool_acquire_timeout", OPT_NUMBER, None, "seconds to wait for one of app.pool"),
-    Setting("broker_login_method", OPT_TEXT, None, "login method of kombu's connections: app.connection()"),
+    Setting(
+        "broker_login_method",
+        OPT_TEXT,
+        None,
+        "AMQP: how a connection logs in: PLAIN, AMQPLAIN, EXTERNAL, GSSAPI; default: the first that works",
+    ),
     Setting("broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"),
     Setting(
         "broker_failover_strategy",
@@ -100,7 +105,13 @@ SERVERS: tuple[Setting, ...] = (
         "TLS to the broker: true, or a dict (ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs)",
     ),
     Setting("broker_connection_timeout", NUMBER, 4.0, "seconds to wait for a connection"),
-    Setting("broker_heartbeat", OPT_NUMBER, 60.0, "seconds between AMQP heartbeats; 0: no heartbeats"),
+    Setting(
+        "broker_heartbeat",
+        OPT_NUMBER,
+        120.0,
+        "AMQP: seconds of silence after which a connection is lost, unless the server has less; 0: none",
+    ),
+    Setting("broker_heartbeat_checkrate", NUMBER, 3.0, "heartbeats, and checks for them, in that time"),
     Setting(
         "broker_native_delayed_delivery_queue_type",
         (str,),

@@ -28,7 +28,7 @@ from qcore.brokers.contract.queues import FANOUT, Binding
 from qcore.brokers.contract.records import Features, Member, Message
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.kombu.bus import BusState, KombuListener
-from qcore.brokers.kombu.connection import KombuConnection, is_native
+from qcore.brokers.kombu.connection import CHECK_RATE, KombuConnection, is_native
 from qcore.brokers.kombu.consumer import KombuConsumer
 from qcore.brokers.kombu.members import MemberList
 from qcore.brokers.kombu.messages import outgoing
@@ -36,7 +36,7 @@ from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology, bus_type
 from qcore.errors import Unroutable, mask_url
 
-HEARTBEAT_S = 60.0
+HEARTBEAT_S = 120.0
 #: settings of the queues of control and of events: seconds after which a message, and an unused queue, ends
 OF_QUEUES: dict[str, Any] = {
     "control_queue_ttl": 300.0,
@@ -89,7 +89,8 @@ class KombuBroker(Broker):
         self._beat_s = HEARTBEAT_S if beat_s is None else float(beat_s)
         if self._beat_s:
             # The counterpart of a lease: a third of it passes between two calls of renew().
-            self.lease_s = min(self.lease_s, self._beat_s)
+            rate = float(self.options.get("broker_heartbeat_checkrate") or CHECK_RATE)
+            self.lease_s = min(self.lease_s, 3 * self._beat_s / rate)
         # No heartbeats are sent between two publishes, so this connection requests none: a publish
         # detects a dead connection itself.
         #: by thread, where sockets belong to threads; else one for all, of thread 0
