@@ -30,6 +30,7 @@ DEFAULT_BROKER = "sqlite://"
 #: settings for stores in SQL databases
 OF_DATABASE = (
     "result_extended",
+    "database_create_tables_at_setup",
     "database_engine_callback",
     "database_engine_options",
     "database_short_lived_sessions",

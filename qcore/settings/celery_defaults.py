@@ -24,7 +24,6 @@ DEFAULTS: dict[str, Any] = {
     "result_cache_max": -1,
     "result_exchange": "celeryresults",
     "result_exchange_type": "direct",
-    "database_create_tables_at_setup": True,
     "task_retry_on_worker_lost": False,
     "task_repr_maxlevels": 3,
     "worker_autoscaler": "celery.worker.autoscale:Autoscaler",

@@ -43,7 +43,6 @@ NO_EFFECT: dict[str, str] = {
     "result_cache_max": "results that were read are not cached",
     "result_exchange": _EXCHANGE,
     "result_exchange_type": _EXCHANGE,
-    "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",

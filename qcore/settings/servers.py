@@ -223,6 +223,12 @@ SERVERS: tuple[Setting, ...] = (
     Setting(
         "database_short_lived_sessions", (bool,), False, "a connection to the database for each operation"
     ),
+    Setting(
+        "database_create_tables_at_setup",
+        (bool,),
+        True,
+        "make the tables of results when a process opens the database; false: at their first use",
+    ),
     Setting("database_table_names", OPT_MAPPING, None, "names of the tables of results: task, group"),
     Setting("database_table_schemas", OPT_MAPPING, None, "schemas of the tables of results: task, group"),
 )
