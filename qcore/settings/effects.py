@@ -81,6 +81,7 @@ NOR_IN_CELERY = frozenset(name for name, words in NO_EFFECT.items() if words in 
 ALIKE: dict[str, str] = {
     **dict.fromkeys(_OF_BUS_QUEUES, _BUS),
     "control_queue_expires": "on RabbitMQ; on Redis bindings of replies last twice as long, 1 hour or more",
+    "task_remote_tracebacks": "only with the package tblib; else the text is a note of the exception here",
     "task_queue_max_priority": "only on RabbitMQ; Redis always has priorities 0 to 9",
     **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
     "result_compression": "not in databases, caches and rpc://",
@@ -121,7 +122,6 @@ DIFFERENT: dict[str, str] = {
     "task_acks_late": "the default is true, Celery's is false",
     "task_queues": "without exchanges (SQLite, memory) a call is sent to the queue itself",
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
-    "task_remote_tracebacks": "the remote traceback is a note of the exception",
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
     "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
