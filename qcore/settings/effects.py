@@ -125,7 +125,6 @@ DIFFERENT: dict[str, str] = {
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
     "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
-    "worker_redirect_stdouts": "only in the processes that run tasks",
     "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",
 }
 

@@ -238,7 +238,7 @@ TABLE: dict[str, Setting] = {
         Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),
         Setting("worker_disable_rate_limits", (bool,), False, "ignore rate limits"),
         Setting("worker_hijack_root_logger", (bool,), True, "set up logging"),
-        Setting("worker_redirect_stdouts", (bool,), True, "write the output of tasks to the log"),
+        Setting("worker_redirect_stdouts", (bool,), True, "write the output of the worker to the log"),
         Setting("worker_redirect_stdouts_level", (str,), "WARNING", "log level of redirected output"),
         Setting(
             "worker_log_format",

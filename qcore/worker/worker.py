@@ -307,6 +307,8 @@ class Worker:
                     self._start(name, service, is_own=name in own)
                     started.append(service)
                 self._say_ready()
+                if self.redirects_output:
+                    log_setup.redirect_output(self.app.conf)
                 if worker_ready.receivers:
                     worker_ready.send(self._made_steps.consumer)
                 self.loop.run()
