@@ -133,7 +133,12 @@ class Connections:
         if self._results is None:
             with self._lock:
                 if self._results is None:
-                    self._results = self._open_results()
+                    store = self._open_results()
+                    if self.conf.result_cache_max != -1:
+                        from qcore.results.cached import ResultCache  # rarely set
+
+                        ResultCache(store, self.conf.result_cache_max)
+                    self._results = store
         return self._results
 
     @property

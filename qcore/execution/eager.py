@@ -96,6 +96,8 @@ class EagerResult(AsyncResult):
     def _error(self, meta: ResultMeta) -> BaseException:
         return self.failure if self.failure is not None else exception_from(meta.result)
 
+    _thrown = _error
+
     def _may_wait(self) -> None:
         return None  # it does not wait
 

@@ -21,7 +21,6 @@ DEFAULTS: dict[str, Any] = {
     "azureblockblob_retry_max_attempts": 3,
     "redis_retry_on_timeout": False,
     "redis_socket_keepalive": False,
-    "result_cache_max": -1,
     "result_exchange": "celeryresults",
     "result_exchange_type": "direct",
     "task_retry_on_worker_lost": False,

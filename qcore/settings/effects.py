@@ -40,7 +40,6 @@ NO_EFFECT: dict[str, str] = {
     "broker_channel_error_retry": "the worker reconnects after every error of a connection or channel",
     # schedule
     # results
-    "result_cache_max": "results that were read are not cached",
     "result_exchange": _EXCHANGE,
     "result_exchange_type": _EXCHANGE,
     "result_failure_expires": "results of failed tasks expire with result_expires, like all others",

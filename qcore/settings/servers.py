@@ -209,6 +209,12 @@ SERVERS: tuple[Setting, ...] = (
         "redis_socket_connect_timeout", OPT_NUMBER, None, "seconds to wait for a connection to that store"
     ),
     Setting("redis_socket_timeout", OPT_NUMBER, 120.0, "seconds to wait for an answer of that store"),
+    Setting(
+        "result_cache_max",
+        OPT_INT,
+        -1,
+        "how many successful results a process keeps that it has read; 0 or None: all; -1: none",
+    ),
     Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
     Setting("cache_backend", OPT_TEXT, None, "URL of the cache when result_backend is 'cache'"),
     Setting("cache_backend_options", (dict,), {}, "options of the client of memcached"),

@@ -227,7 +227,7 @@ class AsyncResult(AwaitedResult[R_co], Promised, ResultFacts, Revocable):
 
     def exists(self) -> bool:
         """Whether the store has a state of this task."""
-        return self.app.results.get([self.id])[0] is not None
+        return self.app.results.stored([self.id])[0] is not None
 
     def maybe_throw(self, propagate: bool = True, callback: Any = None) -> Any:
         """Raise the exception of a task that failed, without waiting. Returns the value, or None."""

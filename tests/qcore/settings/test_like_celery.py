@@ -247,6 +247,40 @@ def test_connections_of_results_have_their_name_and_are_checked(
     assert pings == {None: False, 0.01: True}
 
 
+@pytest.mark.parametrize(
+    ("most", "kept"), [(2, ["a", "c"]), (-1, []), (0, ["a", "b", "c", "g"]), (None, ["a", "b", "c", "g"])]
+)
+def test_results_that_were_read_are_kept(
+    kind: str, most: int | None, kept: list[str], redis_url: str
+) -> None:
+    import redis
+
+    app = app_of(kind, result_backend=redis_url, result_cache_max=most)
+    backend = app.backend
+    for task_id in "abc":
+        backend.store_result(task_id, task_id, "SUCCESS")
+    backend.store_result("bad", ValueError("x"), "FAILURE")
+    app.GroupResult("g", [app.AsyncResult("m")]).save()
+    assert backend.restore_group("g")
+    for task_id in ("a", "b", "a", "c", "bad"):
+        assert app.AsyncResult(task_id).ready()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+
+    assert [i for i in "abc" if app.AsyncResult(i).state == "SUCCESS"] == [i for i in kept if i != "g"]
+    assert [i for i in ("a", "b", "c", "bad") if backend.is_cached(i)] == [i for i in kept if i != "g"]
+    assert (backend.restore_group("g") is not None) == ("g" in kept)
+    assert app.AsyncResult("bad").state == "PENDING"
+    assert not backend.task_result_exists("a")
+    if kept:
+        assert app.AsyncResult("a").get(timeout=5) == "a"
+        app.AsyncResult("a").forget()
+        backend.reload_task_result("c")
+        assert app.AsyncResult("a").state == "PENDING"
+        assert backend.get_task_meta("c", cache=False)["status"] == "PENDING"
+    app.close()
+
+
 def test_backend_classes_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     monkeypatch.setattr(Connections, "_open_foreign", lambda self, *given: opened.append(given))
