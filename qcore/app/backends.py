@@ -16,7 +16,6 @@ from typing import Any
 
 from kombu import serialization
 
-from qcore.brokers.contract.records import StoredResult
 from qcore.errors import (
     ChordError,
     TimeoutError,
@@ -161,8 +160,7 @@ class Backend:
             dict(callback), self.app, error, f"{type(exc).__name__}: {exc}\n", None
         )
         if found.before is not None:
-            ttl_s = self.app.conf.seconds("result_expires")
-            self.app.results.store([StoredResult(i, meta, ttl_s) for i, meta in found.before.results])
+            self.app.results.store(continuations.to_store(self.app, found.before.results))
             if found.before.parts:
                 self.app.results.chord_parts(found.before.parts, self.app.chord_ttl_s())
         if found.messages:

@@ -281,6 +281,26 @@ def test_results_that_were_read_are_kept(
     app.close()
 
 
+def test_results_of_failed_tasks_have_a_time_of_their_own(kind: str, redis_url: str) -> None:
+    import redis
+
+    found = {}
+    for seconds in (None, 50, 0):
+        app = app_of(kind, result_backend=redis_url, result_expires=500, result_failure_expires=seconds)
+        for state, value in (("SUCCESS", 1), ("RETRY", KeyError("k")), ("FAILURE", KeyError("k"))):
+            app.backend.store_result(f"{state}-{seconds}", value, state)
+        with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+            found |= {key.rpartition("meta-")[2]: client.ttl(key) for key in client.keys("*meta*")}
+        app.close()
+
+    kept = {state for state, left_s in found.items() if left_s > 490}
+    assert kept == {f"{state}-{n}" for state in ("SUCCESS", "RETRY") for n in (None, 50, 0)} | {
+        "FAILURE-None"
+    }
+    assert 40 < found["FAILURE-50"] <= 50
+    assert found["FAILURE-0"] == -1
+
+
 def test_backend_classes_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     monkeypatch.setattr(Connections, "_open_foreign", lambda self, *given: opened.append(given))
