@@ -62,6 +62,7 @@ class Connections:
         self._schedules: ScheduleStore | None = None
         self._keeper: Broker | None = None  # of the schedule, where it is not the broker
         self._backend: tuple[ResultStore, Any] | None = None
+        self._of_thread = threading.local()
         self._consumes = False
         self._form: ResultForm | None = None
 
@@ -279,14 +280,17 @@ class Connections:
     @property
     def backend(self) -> Any:
         """The results with the methods of Celery's backends: the backend of another package itself, or one
-        around the result store."""
+        around the result store. Each thread has its own, unless result_backend_thread_safe is set."""
         store = self.results
-        if self._backend is None or self._backend[0] is not store:
+        if (own := getattr(store, "backend", None)) is not None:
+            return own
+        place: Any = self if self.conf.result_backend_thread_safe else self._of_thread
+        found = getattr(place, "_backend", None)
+        if found is None or found[0] is not store:
             from qcore.app.store_backend import StoreBackend
 
-            own = getattr(store, "backend", None)
-            self._backend = (store, StoreBackend(self._app) if own is None else own)
-        return self._backend[1]
+            place._backend = found = (store, StoreBackend(self._app))
+        return found[1]
 
     def _result_scheme(self, url: str) -> tuple[str, str]:
         """The name of a store, and its URL without the name of Celery's backend (`db+`, `cache+`)."""

@@ -187,7 +187,7 @@ SERVERS: tuple[Setting, ...] = (
         1.0,
         "seconds until celery.chord_unlock looks again whether a chord is complete",
     ),
-    Setting("result_backend_thread_safe", (bool,), False, "threads share a backend class of another package"),
+    Setting("result_backend_thread_safe", (bool,), False, "threads share app.backend; else each has its own"),
     Setting("redis_host", OPT_TEXT, None, "result_backend 'redis': the host, when the URL has none"),
     Setting("redis_port", OPT_INT, None, "result_backend 'redis': the port, when the URL has none"),
     Setting(

@@ -192,8 +192,6 @@ def test_how_a_setting_compares_with_celerys(name: str, words: str) -> None:
         ({"redis_client_name": "x", "result_backend": "rediss://h"}, False),
         ({"redis_client_name": "x", "result_backend": "rpc://"}, True),
         ({"redis_client_name": "x"}, True),
-        ({"result_backend_thread_safe": True, "result_backend": "django-db"}, False),
-        ({"result_backend_thread_safe": True, "result_backend": "db+sqlite:///x"}, True),
         ({"result_compression": "gzip", "result_backend": "db+sqlite:///x"}, True),
         ({"result_compression": "gzip", "result_backend": "file:///x"}, False),
         ({"result_compression": "gzip"}, False),

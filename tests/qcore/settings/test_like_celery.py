@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import celery
+import celery.backends.base
 import celery.exceptions
 import pytest
 from kombu import Queue
@@ -16,6 +18,7 @@ from kombu import Queue
 import qcore.celery.app
 from qcore import App
 from qcore.app.connections import Connections, consume
+from qcore.app.key_values import KeyValueStoreBackend
 from qcore.errors import BrokerDown, ConfigError, QcoreError, QueueNotFound
 from qcore.settings.config import Config
 from qcore.worker.outage import reach
@@ -299,6 +302,28 @@ def test_results_of_failed_tasks_have_a_time_of_their_own(kind: str, redis_url: 
     }
     assert 40 < found["FAILURE-50"] <= 50
     assert found["FAILURE-0"] == -1
+
+
+class Ours(KeyValueStoreBackend):
+    """A backend class of another package."""
+
+
+class Theirs(celery.backends.base.KeyValueStoreBackend):  # type: ignore[misc]  # Celery has no types
+    """The same."""
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_threads_have_backends_of_their_own(kind: str, is_own: bool, is_shared: bool) -> None:
+    place = f"{__name__}:{'Ours' if kind == 'qcore' else 'Theirs'}"
+    url = "cache+memory://" if is_own else place
+    app = app_of(kind, result_backend=url, result_backend_thread_safe=is_shared)
+    with ThreadPoolExecutor(1) as other:
+        there = other.submit(lambda: (app.backend, app.backend)).result()
+
+    assert there[0] is there[1]
+    assert (there[0] is app.backend) == is_shared
+    assert app.backend is app.backend
 
 
 def test_backend_classes_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
