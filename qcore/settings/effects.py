@@ -99,7 +99,6 @@ DIFFERENT: dict[str, str] = {
     "beat_sync_every": "only for a scheduler class",
     "broker_connection_max_retries": "at a worker's start; later the worker reconnects until it succeeds",
     "broker_connection_retry": "at a worker's start; later the worker always reconnects",
-    "broker_native_delayed_delivery_queue_type": "the default is classic, Celery's is quorum",
     "broker_pool_acquire_timeout": "only for kombu's connections, which qcore itself does not use",
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
     "broker_read_url": "what a worker publishes together with a settlement goes there too",

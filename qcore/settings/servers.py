@@ -115,8 +115,8 @@ SERVERS: tuple[Setting, ...] = (
     Setting(
         "broker_native_delayed_delivery_queue_type",
         (str,),
-        "classic",
-        "queue type of RabbitMQ's delay topology: classic or quorum",
+        "quorum",
+        "queue type of RabbitMQ's delay topology: quorum or classic; queues that exist are used as they are",
     ),
     # results
     Setting(

@@ -491,7 +491,7 @@ def test_celery_declares_the_delays_over_ours(broker: KombuBroker, queue: str, r
     put(broker, queue, "a", due_at=time.time() + 30)
 
     with native(rabbit_url) as connection:
-        declare_native_delayed_delivery_exchanges_and_queues(connection, "classic")
+        declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
 
 
 # --- quorum queues

@@ -123,7 +123,6 @@ def test_a_setting_that_nobody_reads_is_found() -> None:
 def test_defaults_that_are_not_celerys_are_named() -> None:
     """Those of this list; all others are Celery's."""
     own = {
-        "broker_native_delayed_delivery_queue_type",
         "task_acks_late",
         "worker_deduplicate_successful_tasks",
     }
