@@ -197,7 +197,7 @@ class Run:
             outcome.sends, outcome.before = following.sends(), following.before
         if self.keep:
             outcome.meta = self._meta(result_wire.SUCCESS, value)
-        outcome.text = task_wire.short_repr(value, task.resultrepr_maxsize)
+        outcome.text = task_wire.short_repr(value, most=task.resultrepr_maxsize)
         hooks = type(task)
         if hooks.on_success is not Task.on_success:
             if self.tools.eager:
@@ -369,6 +369,7 @@ class Run:
             kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
             protocol=self.tools.app.conf.task_protocol,
+            repr_levels=self.tools.app.conf.task_repr_maxlevels,
             compression=options.get("compression", head.get("compression")),
             before=announced(message.task, place, priority) if announces else None,
         )

@@ -24,7 +24,6 @@ DEFAULTS: dict[str, Any] = {
     "result_exchange": "celeryresults",
     "result_exchange_type": "direct",
     "task_retry_on_worker_lost": False,
-    "task_repr_maxlevels": 3,
     "worker_autoscaler": "celery.worker.autoscale:Autoscaler",
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_enable_soft_shutdown_on_idle": False,

@@ -45,7 +45,6 @@ NO_EFFECT: dict[str, str] = {
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
     "redis_socket_keepalive": "it is always on",
-    "task_repr_maxlevels": "the texts of arguments are cut by their length, not by their depth",
     "task_retry_on_worker_lost": "a task whose process died is redelivered (task_reject_on_worker_lost)",
     # worker
     "worker_agent": "the worker is no actor of the package cell",

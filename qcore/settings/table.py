@@ -181,6 +181,12 @@ TABLE: dict[str, Setting] = {
         Setting("task_track_started", (bool,), False, "store STARTED when a run begins"),
         Setting("task_remote_tracebacks", (bool,), False, "show remote tracebacks when results raise"),
         Setting(
+            "task_repr_maxlevels",
+            OPT_INT,
+            3,
+            "lists and dicts within each other that the texts of arguments show; 0: all",
+        ),
+        Setting(
             "task_inherit_parent_priority", (bool,), False, "tasks called by a task inherit its priority"
         ),
         Setting(

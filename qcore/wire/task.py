@@ -129,11 +129,13 @@ def build(
     properties: dict[str, Any] | None = None,
     before: Callable[[dict[str, Any], Any, dict[str, Any]], None] | None = None,
     protocol: int = 2,
+    repr_levels: int | None = None,
 ) -> bytes:
     """One call as message bytes; raises TypeError for arguments that the serializer cannot represent, and
     ConfigError for a protocol that is neither 2 nor 1.
 
     properties: more properties of the message, which cannot replace those that the transport needs.
+    repr_levels: as in short_repr(), for the texts of the arguments.
     before: gets headers, body and properties before they are encoded, and may change them.
     """
     links = _NO_LINKS if not embed else {**_NO_LINKS, **embed}
@@ -150,8 +152,8 @@ def build(
         "timelimit": (time_limit, soft_time_limit),
         "root_id": root_id or task_id,
         "parent_id": parent_id,
-        "argsrepr": argsrepr if argsrepr is not None else short_repr(tuple(args)),
-        "kwargsrepr": kwargsrepr if kwargsrepr is not None else short_repr(kwargs),
+        "argsrepr": argsrepr if argsrepr is not None else short_repr(tuple(args), repr_levels),
+        "kwargsrepr": kwargsrepr if kwargsrepr is not None else short_repr(kwargs, repr_levels),
         "origin": origin(),
         "ignore_result": ignore_result,
         "replaced_task_nesting": replaced_task_nesting,
@@ -226,13 +228,53 @@ def _as_protocol_1(
 _NO_LINKS: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def short_repr(value: Any, most: int = REPR_LIMIT) -> str:
-    """repr, at most so many characters, as Celery writes it in messages and events; never raises."""
+def short_repr(value: Any, levels: int | None = None, most: int = REPR_LIMIT) -> str:
+    """repr, at most so many characters, as Celery writes it in messages and events; never raises. levels: how
+    many lists, dicts, tuples and sets are shown within each other, itself included; None or 0: all."""
     try:
-        text = repr(value)
+        text = repr(_cut(value, levels) if levels and _is_deeper(value, levels) else value)
     except Exception as exc:  # user classes: their repr may raise anything
         text = f"<unrepresentable {type(value).__name__}: {type(exc).__name__}>"
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+#: what stands for one that is too deep
+_SHOWN: dict[type, str] = {
+    list: "[...]",
+    dict: "{...}",
+    tuple: "(...)",
+    set: "{...}",
+    frozenset: "frozenset({...})",
+}
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether a list, dict, tuple or set contains others in more levels."""
+    if not levels:
+        return True
+    items = value.values() if type(value) is dict else value if type(value) in _SHOWN else ()
+    return any(type(item) in _SHOWN and _is_deeper(item, levels - 1) for item in items)
+
+
+class _Cut(str):
+    """A text that is its own repr."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _cut(value: Any, levels: int) -> Any:
+    """The same with three dots for what is in deeper levels."""
+    kind = type(value)
+    if kind not in _SHOWN or (not value and kind in (set, frozenset)):
+        return value
+    if not levels:
+        return _Cut("(...,)" if kind is tuple and len(value) == 1 else _SHOWN[kind])
+    if kind is dict:
+        return {key: _cut(item, levels - 1) for key, item in value.items()}
+    items = [_cut(item, levels - 1) for item in value]
+    # A set of other items would have another order.
+    return kind(items) if kind in (list, tuple) else _Cut(_SHOWN[kind].replace("...", repr(items)[1:-1]))
 
 
 _origin: tuple[int, str] = (0, "")

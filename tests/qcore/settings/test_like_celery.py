@@ -21,6 +21,7 @@ from qcore.app.connections import Connections, consume
 from qcore.app.key_values import KeyValueStoreBackend
 from qcore.errors import BrokerDown, ConfigError, QcoreError, QueueNotFound
 from qcore.settings.config import Config
+from qcore.wire.task import read, short_repr
 from qcore.worker.outage import reach
 from qcore.worker.process.options import concurrency_of, file_name, queue_names
 from qcore.worker.worker import Worker
@@ -143,6 +144,33 @@ def test_redis_has_all_priorities_whatever_the_setting_says(kind: str, redis_url
 
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         assert client.keys("celery*") == ["celery\x06\x169"]
+
+
+@pytest.mark.parametrize("levels", [None, 0, 1, 2, 5])
+def test_texts_of_arguments_show_so_many_levels(levels: int | None) -> None:
+    args = (
+        1,
+        "a",
+        [1, [2, [3, {"k": [4]}]]],
+        ((), ((),)),
+        {1, (2, (3, (4,)))},
+        [[[]], [{}], [(1,)], [(1, 2)]],
+    )
+    kwargs = {"x": {"y": {"z": {"u": {}}}}, "f": [[frozenset([frozenset()]), set(), {1}]], "plain": [1, 2]}
+    settings = {} if levels is None else {"task_repr_maxlevels": levels}
+    theirs = app_of("celery", **settings).amqp.as_task_v2("id", "t", args, kwargs).headers
+    app = app_of("qcore", f"memory://levels-{levels}", **settings)
+    wanted = theirs["argsrepr"], theirs["kwargsrepr"]
+
+    short = args[:4]  # of which JSON has all but the types
+    own = app_of("celery", **settings).amqp.as_task_v2("id", "t", short, {}).headers["argsrepr"]
+    app.send_task("t", short)
+    app.send_many("t", [short, short])
+    sent = [read(raw).headers["argsrepr"] for raw in app.broker.administration.peek("celery", 5)]
+
+    shown = (short_repr(args, app.conf.task_repr_maxlevels), short_repr(kwargs, app.conf.task_repr_maxlevels))
+    assert shown == wanted
+    assert sent == [own] * 3
 
 
 # --- the broker's URL
