@@ -28,7 +28,7 @@ from qcore.base.plugins import Registry
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message, StoredResult
 from qcore.errors import ConfigError, ResultsNotKept, mask_url
-from qcore.results.base import ResultStore, kept_s
+from qcore.results.base import ResultStore
 from qcore.settings.config import Config, masked, refuse_conflicts, settings_in
 from qcore.settings.table import TABLE
 from qcore.signals import after_task_publish, published
@@ -415,7 +415,7 @@ class App(PeriodicTasks, DeclaredTasks):
     def store_state(self, task_id: str, state: str, result: Any, **extra: Any) -> None:
         """Store an intermediate state of a task."""
         meta = result_wire.encode(task_id, state, result, now=time.time(), form=self.result_form, **extra)
-        self.results.store([StoredResult(task_id, meta, kept_s(self.conf, state))])
+        self.results.store([StoredResult(task_id, meta, self.conf.seconds("result_expires"))])
 
     def GroupResult(
         self, id: Any = None, results: Sequence[Any] = (), parent: Any = None, app: Any = None

@@ -16,6 +16,7 @@ from typing import Any
 
 from kombu import serialization
 
+from qcore.brokers.contract.records import StoredResult
 from qcore.errors import (
     ChordError,
     TimeoutError,
@@ -160,7 +161,8 @@ class Backend:
             dict(callback), self.app, error, f"{type(exc).__name__}: {exc}\n", None
         )
         if found.before is not None:
-            self.app.results.store(continuations.to_store(self.app, found.before.results))
+            ttl_s = self.app.conf.seconds("result_expires")
+            self.app.results.store([StoredResult(i, meta, ttl_s) for i, meta in found.before.results])
             if found.before.parts:
                 self.app.results.chord_parts(found.before.parts, self.app.chord_ttl_s())
         if found.messages:

@@ -14,7 +14,7 @@ import msgspec
 from qcore.app.backends import Backend
 from qcore.brokers.contract.records import StoredResult
 from qcore.errors import TimeoutError, Unsupported
-from qcore.results.base import ResultStore, kept_s
+from qcore.results.base import ResultStore
 from qcore.tasks.result import result_from_tuple
 from qcore.wire import result as wire
 
@@ -38,8 +38,7 @@ class StoreBackend(Backend):
         meta["task_id"] = task_id
         (known,) = self.store.get([task_id])
         if known is None or known.status != wire.SUCCESS:
-            ttl_s = kept_s(self.app.conf, state)
-            self.store.store([StoredResult(task_id, self.store.form.dumps(meta), ttl_s)])
+            self.store.store([StoredResult(task_id, self.store.form.dumps(meta), self._ttl_s())])
         return result
 
     def _get_task_meta_for(self, task_id: str, cache: bool = False) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from qcore.brokers.contract.records import StoredResult
 from qcore.errors import ChordError
 from qcore.execution import continuations
 from qcore.tasks.canvas import chord, group, signature
@@ -97,7 +98,8 @@ def _fail_body(app: Any, body: dict[str, Any], error: Exception) -> None:
     """Store the failure of a chord's body and of what follows it, and publish their errbacks."""
     found = continuations.body_failed(body, app, result_wire.exception_data(error), "", None)
     if found.before is not None:
-        app.results.store(continuations.to_store(app, found.before.results))
+        ttl_s = app.conf.seconds("result_expires")
+        app.results.store([StoredResult(one, meta, ttl_s) for one, meta in found.before.results])
         if found.before.parts:
             log.warning("the body %s failed; the chord that it is a member of is not told", body.get("task"))
     app.publish(found.messages)

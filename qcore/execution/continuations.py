@@ -11,8 +11,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qcore.brokers.contract.records import Message, StoredResult
-from qcore.results.base import kept_s
+from qcore.brokers.contract.records import Message
 from qcore.tasks.request import Request
 from qcore.tasks.result import COLLECT
 from qcore.tasks.signature import SendPlan, Signature, signature
@@ -195,12 +194,6 @@ def _part(
     entry = form.dumps([1, message.id, state, value])
     index = index if isinstance(index, int) else None
     return [ChordPart(message.group, message.id, index, entry, to_json(chord), message.root_id)]
-
-
-def to_store(app: TaskApp, results: list[tuple[str, bytes]]) -> list[StoredResult]:
-    """The results of tasks that will not run, each with the time for which it is kept."""
-    conf, form = app.conf, app.result_form
-    return [StoredResult(i, meta, kept_s(conf, form.own(meta)["status"])) for i, meta in results]
 
 
 def _before(plan: SendPlan, results: list[tuple[str, bytes]], parts: list[ChordPart]) -> Preconditions | None:

@@ -14,20 +14,12 @@ from typing import Any
 from qcore.brokers.contract.records import FullChord, Message, StoredResult
 from qcore.brokers.contract.result_watch import PolledWatch, ResultWatch
 from qcore.errors import Unsupported
-from qcore.settings.config import Config
 from qcore.wire.outcome import ChordPart
-from qcore.wire.result import FAILURE, ResultMeta
+from qcore.wire.result import ResultMeta
 from qcore.wire.result_form import JSON, ResultForm
 
 CANNOT_COUNT = "count the members of a chord; use redis://, sqlite:// or memory:// results"
 CANNOT_SAVE = "save groups; choose a result backend that stores results"
-
-
-def kept_s(conf: Config, state: str) -> float | None:
-    """For how many seconds a result in this state is kept; None: for ever."""
-    in_cache = str(conf["result_backend"]).startswith("cache")  # where failures have no other time in Celery
-    other = state == FAILURE and not in_cache and conf["result_failure_expires"] is not None
-    return conf.seconds("result_failure_expires" if other else "result_expires")
 
 
 class ResultStore(ABC):

@@ -9,7 +9,7 @@ from typing import Any
 
 _NONE = (
     "cassandra_bundle_path redis_max_connections "
-    "worker_agent worker_eta_task_limit "
+    "result_failure_expires worker_agent worker_eta_task_limit "
     "worker_state_db worker_timer"
 ).split()
 

@@ -42,6 +42,7 @@ NO_EFFECT: dict[str, str] = {
     # results
     "result_exchange": _EXCHANGE,
     "result_exchange_type": _EXCHANGE,
+    "result_failure_expires": "results of failed tasks expire with result_expires, like all others",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
     "redis_socket_keepalive": "it is always on",
@@ -82,7 +83,6 @@ ALIKE: dict[str, str] = {
     "task_queue_max_priority": "only on RabbitMQ; Redis always has priorities 0 to 9",
     **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
     "result_compression": "not in databases, caches and rpc://",
-    "result_failure_expires": "only where result_backend is Redis",
     "result_persistent": "only where result_backend is rpc",
     **{
         row.name: "by Celery's own class, which must be installed"
@@ -244,7 +244,6 @@ _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     **{row.name: _results_by(str(scheme_of(row.name))) for row in STORES},
     "result_compression": _results_compressible,
     "result_persistent": _results_by("rpc"),
-    "result_failure_expires": lambda given: _results_scheme(given) == "" or _results_in_redis(given),
     **dict.fromkeys(
         (
             "redis_backend_credential_provider",

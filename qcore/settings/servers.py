@@ -135,12 +135,6 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting("result_expires", OPT_SECONDS, 86400.0, "seconds until a result expires; None or 0: never"),
     Setting(
-        "result_failure_expires",
-        OPT_SECONDS,
-        None,
-        "the same for failed tasks; None: as result_expires",
-    ),
-    Setting(
         "result_chord_expires",
         OPT_SECONDS,
         None,

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ from qcore.events.sender import HEARTBEAT_S, EventSender
 from qcore.pools.base import Pool, PoolSetup
 from qcore.pools.prefork.spawned import is_spawned, serve_place
 from qcore.pools.registry import pools
-from qcore.results.base import kept_s
 from qcore.results.registry import celery_backend
 from qcore.settings import effects
 from qcore.signals import (
@@ -261,7 +260,7 @@ class Worker:
             most = self._bounds[0] if self._bounds else self._setup.concurrency
             self.prefetch_count = most * self._multiplier or UNLIMITED
             consumer.prefetch(self.prefetch_count)
-            chords = Chords(app, app.results)
+            chords = Chords(app, app.results, app.conf.seconds("result_expires"))
             rules = self._rules(chords)
             signals = TaskSignals(self.node, lambda: self._made_steps.consumer)
             self.loop = Loop(
@@ -343,8 +342,10 @@ class Worker:
         conf = app.conf
         if conf.worker_store_failed and app.broker.features.failures:
             failures = FailedTaskRecorder(self.node, conf.seconds("failed_task_expires"))
-        most, form = conf.task_max_deliveries, self.app.result_form
-        return SettlementRules(partial(kept_s, conf), most, failures, chords.consequences, form)
+        ttl_s = conf.seconds("result_expires")
+        return SettlementRules(
+            ttl_s, conf.task_max_deliveries, failures, chords.consequences, self.app.result_form
+        )
 
     def _stop_all(self, services: list[Any], consumer: Any) -> None:
         """Stop `services` in the given order, then close the consumer and the events. The order matters:

@@ -35,8 +35,8 @@ log = logging.getLogger("qcore.worker")
 class Chords:
     """The chords of one worker's tasks. Only the loop's thread calls it."""
 
-    def __init__(self, app: App, results: ResultStore) -> None:
-        self.app, self.results = app, results
+    def __init__(self, app: App, results: ResultStore, ttl_s: float | None) -> None:
+        self.app, self.results, self.ttl_s = app, results, ttl_s
         self._said = False
 
     def consequences(
@@ -68,7 +68,7 @@ class Chords:
         parts: list[ChordPart] = []
         for s in waiting:
             assert s.before is not None
-            results += continuations.to_store(self.app, s.before.results)
+            results += self._stored(s.before)
             sizes += s.before.sizes
             headers += s.before.headers
             parts += s.before.parts
@@ -86,6 +86,9 @@ class Chords:
                 log.error("a chord cannot run here: %s", exc)
         for s in waiting:
             s.before = None
+
+    def _stored(self, before: Preconditions) -> list[StoredResult]:
+        return [StoredResult(task_id, meta, self.ttl_s) for task_id, meta in before.results]
 
     def _make_durable(
         self,
@@ -112,8 +115,7 @@ class Chords:
             value = self._shaped(full, entries)
             sent = continuations.body(body, value, part, self.app)
             if sent.before is not None:
-                results = continuations.to_store(self.app, sent.before.results)
-                self._make_durable(results, sent.before.sizes, sent.before.headers)
+                self._make_durable(self._stored(sent.before), sent.before.sizes, sent.before.headers)
             if not self._publish(full, sent):
                 log.info("the body of chord %s was sent by another worker", full.group)
         except (Unroutable, ConfigError, Malformed, TypeError, ValueError, LookupError) as exc:
@@ -161,7 +163,7 @@ class Chords:
             body, self.app, error, f"celery.exceptions.ChordError: {why}\n", part.root_id
         )
         if found.before is not None:
-            self._make_durable(continuations.to_store(self.app, found.before.results), [])
+            self._make_durable(self._stored(found.before), [])
         try:
             if found.messages:
                 self.app.broker.publish(found.messages)

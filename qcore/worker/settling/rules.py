@@ -35,17 +35,15 @@ class SettlementRules:
 
     def __init__(
         self,
-        ttl_of: Callable[[str], float | None],
+        result_expires_s: float | None,
         max_deliveries: int,
         failures: FailedTaskRecorder | None = None,
         follow: Consequences | None = None,
         form: ResultForm = JSON,
     ) -> None:
-        """ttl_of: for how many seconds a result in a state is kept, None for ever. failures: records tasks
-        that failed for good; None where they are not kept. follow: what comes after a run that ended here and
-        not in its own process. form: how results are written."""
-        self.ttl_s, self.failure_ttl_s = ttl_of(result_wire.STARTED), ttl_of(result_wire.FAILURE)
-        self.max_deliveries = max_deliveries
+        """failures: records tasks that failed for good; None where they are not kept. follow: what comes
+        after a run that ended here and not in its own process. form: how results are written."""
+        self.ttl_s, self.max_deliveries = result_expires_s, max_deliveries
         self._failures, self.follow, self._form = failures, follow, form
 
     def is_suspect(self, delivery: Delivery) -> bool:
@@ -69,7 +67,7 @@ class SettlementRules:
         sends = tuple(
             Message(s.raw, s.queue, s.exchange, s.routing_key, s.priority, s.due_at) for s in outcome.sends
         )
-        result = self._stored(held.message.id, outcome.meta, end == End.FAILURE)
+        result = self._stored(held.message.id, outcome.meta)
         settlement = Settlement(delivery, Settle.ACK, result, sends, before=outcome.before, is_announced=True)
         if end == End.FAILURE and self._failures is not None:
             error = outcome.error or ("", outcome.text)
@@ -116,7 +114,7 @@ class SettlementRules:
         if task_id:
             data = result_wire.exception_data(error)
             meta = result_wire.encode(task_id, result_wire.FAILURE, data, now=time.time(), form=self._form)
-            result = self._stored(task_id, meta, True)
+            result = self._stored(task_id, meta)
         settlement = Settlement(delivery, Settle.QUARANTINE, result, reason=reason)
         if (
             message is not None and reason == "unregistered"
@@ -172,11 +170,10 @@ class SettlementRules:
             parent_id=message.parent_id,
             form=self._form,
         )
-        return self._stored(message.id, meta, state == result_wire.FAILURE)
+        return self._stored(message.id, meta)
 
-    def _stored(self, task_id: str, meta: bytes | None, failed: bool) -> StoredResult | None:
-        ttl_s = self.failure_ttl_s if failed else self.ttl_s
-        return StoredResult(task_id, meta, ttl_s) if meta is not None else None
+    def _stored(self, task_id: str, meta: bytes | None) -> StoredResult | None:
+        return StoredResult(task_id, meta, self.ttl_s) if meta is not None else None
 
 
 #: how many tasks CrashCounter keeps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from qcore.errors import MaxRetriesExceededError, Retry
 from qcore.events.sender import EventSender
 from qcore.execution import continuations
 from qcore.execution.run import RunContext, run
-from qcore.results.base import kept_s
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job, Outcome
@@ -50,8 +48,8 @@ class Place:
             app.task(name=name, **options)(lambda *args: None)
         self.said: list[str] = []
         self.say = TaskReporter(EventSender(app, "w@test", dict, False, None), TaskSignals("w@test"))
-        self.rules = SettlementRules(lambda state: 60.0, MOST)
-        self.rules.follow = Chords(app, app.results).consequences
+        self.rules = SettlementRules(60.0, MOST)
+        self.rules.follow = Chords(app, app.results, 60.0).consequences
         self.admission = Admission(app.tasks, self.say, self.rules)
 
     def held(self, name: str, deaths: int = 0, **options: Any) -> InFlight:
@@ -185,24 +183,6 @@ def test_a_result_that_nobody_wants_is_not_stored(end: End, ignore: bool, place:
     settlement = place.rules.settlement(place.held("t.late", ignore_result=ignore), outcome(end))
 
     assert (settlement.result is None) == ignore
-
-
-def test_failures_are_kept_for_their_own_time(place: Place) -> None:
-    app = App("kept", broker="memory://", result_expires=60, result_failure_expires=5, set_as_current=False)
-    rules = SettlementRules(partial(kept_s, app.conf), MOST)
-    ends = {End.SUCCESS: b"meta", End.FAILURE: b"meta", End.RETRY: b"meta", End.TIME_LIMIT: None}
-
-    held = place.held("t.late")
-    kept = {end: rules.settlement(held, outcome(end, meta=meta)) for end, meta in ends.items()}
-
-    assert {end: s.result and s.result.ttl_s for end, s in kept.items()} == {
-        End.SUCCESS: 60,
-        End.FAILURE: 5,
-        End.RETRY: 60,
-        End.TIME_LIMIT: 5,
-    }
-    states = [(state, result_wire.encode(state, state, None, now=0.0)) for state in ("FAILURE", "REVOKED")]
-    assert [one.ttl_s for one in continuations.to_store(app, states)] == [5, 60]
 
 
 def test_the_result_of_a_run_is_stored_as_it_came(place: Place) -> None:
