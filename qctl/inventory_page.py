@@ -75,10 +75,12 @@ def areas() -> tuple[Area, ...]:
 def _settings() -> Iterator[Row]:
     for name in sorted((TABLE.keys() | DEFAULTS.keys()) - effects.OWN):
         if name in effects.NO_EFFECT:
-            yield Row(name, LEFT_OUT, effects.NO_EFFECT[name])
+            status = SAME if name in effects.NOR_IN_CELERY else LEFT_OUT
+            yield Row(name, status, effects.NO_EFFECT[name])
+        elif name in effects.DIFFERENT:
+            yield Row(name, DIFFERENT, effects.DIFFERENT[name])
         else:
-            note = effects.DIFFERENT.get(name, "")
-            yield Row(name, DIFFERENT if note else SAME, note)
+            yield Row(name, SAME, effects.ALIKE.get(name, ""))
 
 
 def counts(chosen: tuple[Area, ...]) -> Counter[str]:

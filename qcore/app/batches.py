@@ -138,7 +138,7 @@ def _messages(
             mark, shown = new_id(), new_id()
             given = options if options.get("argsrepr") is not None else {**options, "argsrepr": shown}
             first = app.message(name, (), calls[0][1], mark, given, task)
-            if (copies := Copies.of(first.raw, mark, shown)) is not None:
+            if (copies := Copies.of(first.raw, mark, shown, app.conf.task_repr_maxlevels)) is not None:
                 place = first.queue, first.exchange, first.routing_key, first.priority, first.due_at
                 for number, (task_id, (args, _)) in enumerate(zip(ids, calls, strict=True), 1):  # noqa: B007
                     plan.messages.append(Message(copies.message(task_id, args), *place))

@@ -30,6 +30,7 @@ DEFAULT_BROKER = "sqlite://"
 #: settings for stores in SQL databases
 OF_DATABASE = (
     "result_extended",
+    "database_create_tables_at_setup",
     "database_engine_callback",
     "database_engine_options",
     "database_short_lived_sessions",
@@ -41,6 +42,11 @@ COMPRESSIBLE = (
     *("", "redis", "rediss", "redis+cluster", "rediss+cluster", "redis+socket", "sentinel", "unix"),
     *("file", "sqlite", "memory"),
 )
+#: settings of the queues of control and of events
+BUS_QUEUES = (
+    "control_queue_ttl control_queue_expires control_queue_exclusive control_queue_durable "
+    "event_queue_ttl event_queue_expires event_queue_exclusive event_queue_durable event_queue_prefix"
+).split()
 #: values of result_backend that take the URL from another setting, as in Celery
 OTHER_SETTINGS = {"cache": "cache_backend", "database": "database_url", "db": "database_url"}
 
@@ -56,6 +62,7 @@ class Connections:
         self._schedules: ScheduleStore | None = None
         self._keeper: Broker | None = None  # of the schedule, where it is not the broker
         self._backend: tuple[ResultStore, Any] | None = None
+        self._of_thread = threading.local()
         self._consumes = False
         self._form: ResultForm | None = None
 
@@ -89,22 +96,24 @@ class Connections:
         return {
             "connect_timeout_s": conf.broker_connection_timeout,
             "broker_heartbeat": conf.broker_heartbeat,
+            "broker_heartbeat_checkrate": conf.broker_heartbeat_checkrate,
+            "broker_login_method": conf.broker_login_method,
             "broker_failover_strategy": conf.broker_failover_strategy,
             "broker_use_ssl": conf.broker_use_ssl,
             "broker_native_delayed_delivery_queue_type": conf.broker_native_delayed_delivery_queue_type,
             "control_exchange": f"{conf.control_exchange}.pidbox",
             "define_queue": table.definition,
             "fanouts": table.fanouts,
-            "control_queue_ttl": conf.control_queue_ttl,
-            "control_queue_expires": conf.control_queue_expires,
-            "event_queue_ttl": conf.event_queue_ttl,
-            "event_queue_expires": conf.event_queue_expires,
+            **{name: conf[name] for name in BUS_QUEUES},
             "lease_s": conf.seconds("worker_lease") or 30.0,
             "failed_ttl_s": conf.seconds("failed_task_expires"),
             "failed_max": conf.failed_tasks_max,
             "result_prefix": self._result_prefix(),
             "result_form": self.form,
             "result_chord_ordered": conf.result_backend_transport_options.get("result_chord_ordered", True),
+            **(
+                self._connection_options() if _same_place(str(conf.result_backend), self.broker_url()) else {}
+            ),
             **conf.broker_transport_options,
         }
 
@@ -125,7 +134,12 @@ class Connections:
         if self._results is None:
             with self._lock:
                 if self._results is None:
-                    self._results = self._open_results()
+                    store = self._open_results()
+                    if self.conf.result_cache_max != -1:
+                        from qcore.results.cached import ResultCache  # rarely set
+
+                        ResultCache(store, self.conf.result_cache_max)
+                    self._results = store
         return self._results
 
     @property
@@ -210,7 +224,7 @@ class Connections:
         if results.aliases.get(scheme, scheme) == "redis":
             options = {**self._redis_options(), **options}
         if scheme == "rpc":
-            options["broker"] = self.broker
+            options |= {"broker": self.broker, "result_persistent": self.conf.result_persistent}
         if scheme == "db" or scheme.startswith("cache+"):
             options.update({name: self.conf[name] for name in (*OF_DATABASE, "cache_backend_options")})
         return results.get(scheme)(url, options)
@@ -227,14 +241,21 @@ class Connections:
 
     def _redis_options(self) -> dict[str, Any]:
         """The options of a result store in Redis that settings give."""
-        conf, found = self.conf, dict[str, Any]()
+        conf, found = self.conf, self._connection_options()
         if conf.redis_backend_credential_provider:
             found["credential_provider"] = conf.redis_backend_credential_provider
-        if conf.redis_client_name:
-            found["client_name"] = conf.redis_client_name
         if conf.value_set_for("redis_socket_timeout"):
             found["socket_timeout"] = conf.redis_socket_timeout
         return found
+
+    def _connection_options(self) -> dict[str, Any]:
+        """Those that apply to connections to the broker too, where it is the result store."""
+        conf = self.conf
+        found = {
+            "client_name": conf.redis_client_name,
+            "idle_check_s": conf.redis_backend_health_check_interval,
+        }
+        return {name: value for name, value in found.items() if value}
 
     def _open_foreign(self, url: str, place: str) -> ResultStore:
         """A store class of the project, or the store around a backend class of another package."""
@@ -259,14 +280,17 @@ class Connections:
     @property
     def backend(self) -> Any:
         """The results with the methods of Celery's backends: the backend of another package itself, or one
-        around the result store."""
+        around the result store. Each thread has its own, unless result_backend_thread_safe is set."""
         store = self.results
-        if self._backend is None or self._backend[0] is not store:
+        if (own := getattr(store, "backend", None)) is not None:
+            return own
+        place: Any = self if self.conf.result_backend_thread_safe else self._of_thread
+        found = getattr(place, "_backend", None)
+        if found is None or found[0] is not store:
             from qcore.app.store_backend import StoreBackend
 
-            own = getattr(store, "backend", None)
-            self._backend = (store, StoreBackend(self._app) if own is None else own)
-        return self._backend[1]
+            place._backend = found = (store, StoreBackend(self._app))
+        return found[1]
 
     def _result_scheme(self, url: str) -> tuple[str, str]:
         """The name of a store, and its URL without the name of Celery's backend (`db+`, `cache+`)."""

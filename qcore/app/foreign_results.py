@@ -8,6 +8,7 @@ Before this: connections.py.  After this: backends.py, the base of such a class.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import SimpleNamespace
@@ -26,17 +27,29 @@ T = TypeVar("T")
 
 
 class ForeignResults(PolledResults):
-    """One backend object. Options: `app` and `backend`, its class."""
+    """A backend object for each thread. Options: `app` and `backend`, its class."""
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._app = self.options["app"]
-        self.backend: Any = self._make(self.options["backend"])
+        made = self._make(self.options["backend"])
+        self._shared = made if getattr(made, "thread_safe", False) else None
+        self._of_thread = threading.local()
+        self._of_thread.backend = made
         self.expires_by_cleanup = not self.backend.supports_autoexpire
         self._counts = getattr(self.backend, "implements_incr", False) or any(
             "on_chord_part_return" in vars(kind) and not kind.__module__.startswith("qcore.")
             for kind in type(self.backend).__mro__
         )
+
+    @property
+    def backend(self) -> Any:
+        """The object of this thread, or that of all if it may be shared: result_backend_thread_safe."""
+        if self._shared is not None:
+            return self._shared
+        if not hasattr(self._of_thread, "backend"):
+            self._of_thread.backend = self._make(self.options["backend"])
+        return self._of_thread.backend
 
     def _make(self, kind: Any) -> Any:
         """The object. As in Celery it gets what follows a `+` in the scheme (mongodb+srv), without it the

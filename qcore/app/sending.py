@@ -158,6 +158,7 @@ def message(
         delivery_mode=mode,
         argsrepr=options.get("argsrepr"),
         kwargsrepr=options.get("kwargsrepr"),
+        repr_levels=conf.task_repr_maxlevels,
         properties={name: options[name] for name in unknown_to_calls(options) if name not in (stamps or ())},
         before=announce,
     )

@@ -45,13 +45,23 @@ class StoreBackend(Backend):
             )
         return result
 
-    def _get_task_meta_for(self, task_id: str) -> Any:
-        (found,) = self.store.get([task_id])
+    def _get_task_meta_for(self, task_id: str, cache: bool = False) -> Any:
+        (found,) = (self.store.get if cache else self.store.stored)([task_id])
         if found is None:
             return {"status": wire.PENDING, "result": None}
         return self.meta_from_decoded(
             {k: v for k, v in msgspec.structs.asdict(found).items() if v is not None or k in _ALWAYS}
         )
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
+        return self._ensure_retryable(self._get_task_meta_for, task_id, cache)
+
+    def reload_task_result(self, task_id: str) -> None:
+        if self.store.cache is not None:
+            self.store.cache.read_again(task_id)
+
+    def is_cached(self, task_id: str) -> bool:
+        return self.store.cache is not None and task_id in self.store.cache
 
     def prepare_exception(self, exc: BaseException, serializer: str | None = None) -> Any:
         return self.store.form.exception(exc, wire.exception_data(exc))
@@ -65,7 +75,7 @@ class StoreBackend(Backend):
         return self.store.form.loads(payload.encode() if isinstance(payload, str) else bytes(payload))
 
     def task_result_exists(self, task_id: str) -> bool:
-        return self.store.get([task_id])[0] is not None
+        return self.store.stored([task_id])[0] is not None
 
     def wait_for(
         self, task_id: str, timeout: float | None = None, interval: float = 0.5, **options: Any

@@ -21,6 +21,7 @@ from qcore.brokers.contract.records import Member
 from qcore.control.keys import signing_key
 from qcore.control.requests import DEFAULT_TIMEOUT_S, Requests
 from qcore.errors import Malformed
+from qcore.settings.values import refuse_queue_kind
 from qcore.tasks.current_app import current_app
 from qcore.wire import control as wire
 from qcore.wire import seal
@@ -91,6 +92,7 @@ class Control(Requests):
 
     def __init__(self, app: ClientApp | None = None) -> None:
         self.app = current_app() if app is None else app
+        refuse_queue_kind(self.app.conf, "control")
 
     @property
     def Mailbox(self) -> Any:

@@ -17,6 +17,7 @@ from qcore.control.authorization import Authorizer
 from qcore.control.commands.base import Command, WorkerView
 from qcore.control.commands.registry import commands, find
 from qcore.errors import BrokerError, Malformed, UnknownName
+from qcore.settings.values import refuse_queue_kind
 from qcore.wire import control as wire
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ControlServer:
     """A service of the worker: one subscription to control requests, one thread that replies."""
 
     def __init__(self, app: ClientApp, view: WorkerView, guard: Authorizer) -> None:
+        refuse_queue_kind(app.conf, "control")
         self._app, self._view = app, view
         self._exchange = f"{app.conf.control_exchange}.pidbox"
         self._accept = wire.accepted(app.conf.accept_content)

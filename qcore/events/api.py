@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from qcore.base.keywords import check_accepted
 from qcore.events.cluster import State
 from qcore.events.receiver import listen
+from qcore.settings.values import refuse_queue_kind
 from qcore.tasks.current_app import current_app
 from qcore.wire import event as wire
 from qcore.wire.event import Event as EventFields
@@ -125,6 +126,7 @@ class Receiver:
         """channel, node_id and the options of Celery's queue are accepted for its sake."""
         check_accepted("a Receiver", celerys, "channel handlers routing_key app", OF_QUEUES)
         self.app: ClientApp = current_app() if app is None else app
+        refuse_queue_kind(self.app.conf, "event")
         self.handlers, self.routing_key = dict(handlers or {}), routing_key
         #: when True, capture() ends after the current event
         self.should_stop = False

@@ -20,6 +20,7 @@ from qcore.tasks.task import Task
 from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.outcome import End, Job, Send
+from qcore.wire.reprs import short_repr
 from qcore.wire.result import ResultMeta, exception_from
 
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ class EagerResult(AsyncResult):
     def _error(self, meta: ResultMeta) -> BaseException:
         return self.failure if self.failure is not None else exception_from(meta.result)
 
+    _thrown = _error
+
     def _may_wait(self) -> None:
         return None  # it does not wait
 
@@ -142,7 +145,7 @@ def apply(task: Task, args: Any, kwargs: dict[str, Any], options: dict[str, Any]
     task_id = options.get("task_id") or new_id()
     throw = options.get("throw")
     throw = app.conf.task_eager_propagates if throw is None else throw
-    shown = {"argsrepr": task_wire.short_repr(tuple(args)), "kwargsrepr": task_wire.short_repr(kwargs)}
+    shown = {"argsrepr": short_repr(tuple(args)), "kwargsrepr": short_repr(kwargs)}
     own = {"ignore_result": False, "link_error": None if throw else options.get("link_error")}
     raw = app.message(task.name, (), {}, task_id, {**shown, **options, **own}, task, is_sent=False).raw
     accept = frozenset(app.conf.accept_content)

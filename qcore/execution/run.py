@@ -37,6 +37,7 @@ from qcore.wire import result as result_wire
 from qcore.wire import task as task_wire
 from qcore.wire.failure import exception_names
 from qcore.wire.outcome import End, Job, Outcome, Send
+from qcore.wire.reprs import short_repr
 from qcore.wire.task import Body, TaskMessage
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class Run:
             outcome.sends, outcome.before = following.sends(), following.before
         if self.keep:
             outcome.meta = self._meta(result_wire.SUCCESS, value)
-        outcome.text = task_wire.short_repr(value, task.resultrepr_maxsize)
+        outcome.text = short_repr(value, most=task.resultrepr_maxsize)
         hooks = type(task)
         if hooks.on_success is not Task.on_success:
             if self.tools.eager:
@@ -268,7 +269,7 @@ class Run:
             # As in Celery, which also ends the process: stored unchanged, it would end the caller of get().
             exc = WorkerLostError(f"the task ended its process: {exc!r}").with_traceback(exc.__traceback__)
         outcome.end = End.FAILURE
-        outcome.text = task_wire.short_repr(exc)
+        outcome.text = short_repr(exc)
         outcome.traceback = _traceback(exc)
         outcome.error = exception_names(exc)
         outcome.expected = isinstance(exc, task.throws) if task.throws else False
@@ -374,6 +375,7 @@ class Run:
             kwargsrepr=options.get("kwargsrepr", head.get("kwargsrepr") if same else None),
             serializer=options.get("serializer") or self.task.serializer or "json",
             protocol=self.tools.app.conf.task_protocol,
+            repr_levels=self.tools.app.conf.task_repr_maxlevels,
             compression=options.get("compression", head.get("compression")),
             before=announced(message.task, place, priority) if announces else None,
         )

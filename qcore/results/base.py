@@ -35,6 +35,8 @@ class ResultStore(ABC):
     expires_by_cleanup: bool = False
     #: tells coroutines of results: tasks/asynchronous.py, which sets it
     watcher: Any = None
+    #: a ResultCache, with the setting result_cache_max
+    cache: Any = None
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         self.url, self.options = url, dict(options or {})
@@ -48,6 +50,11 @@ class ResultStore(ABC):
     @abstractmethod
     def get(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
         """The stored result of each id, None where there is none."""
+
+    def stored(self, task_ids: Sequence[str]) -> list[ResultMeta | None]:
+        """As get(), but never what was read before."""
+        found: list[ResultMeta | None] = (self.get if self.cache is None else self.cache.stored)(task_ids)
+        return found
 
     @abstractmethod
     def wait(self, task_id: str, timeout_s: float | None) -> ResultMeta | None:

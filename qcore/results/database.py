@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ try:
 except ImportError:
     raise ConfigError("results in a SQL database need SQLAlchemy; install qctl[sqlalchemy]") from None
 
+log = logging.getLogger("qcore.results")
+
 ENGINE = {"pool_pre_ping": True, "pool_recycle": 3600}  # Celery's
 EXTENDED = ("name", "args", "kwargs", "worker", "retries", "queue")
 IN_JSON = frozenset(("result", "children", "args", "kwargs"))
@@ -36,7 +39,8 @@ TRIES = 3
 
 class DatabaseResults(KeyedChords):
     """One database. Options: database_engine_options, database_table_names, database_table_schemas,
-    database_short_lived_sessions, database_engine_callback, result_extended."""
+    database_short_lived_sessions, database_engine_callback, result_extended,
+    database_create_tables_at_setup."""
 
     expires_by_cleanup = True
 
@@ -58,6 +62,11 @@ class DatabaseResults(KeyedChords):
         )
         self._lock, self._ready, self._pid = threading.Lock(), False, os.getpid()
         self._engine = self._open()
+        if self.options.get("database_create_tables_at_setup"):
+            try:
+                self._create()
+            except sa.exc.SQLAlchemyError as exc:  # the first use tries again, and reports it
+                log.warning("the tables of results cannot be made now: %s", getattr(exc, "orig", None) or exc)
 
     def _open(self) -> sa.Engine:
         given = {**ENGINE, **(self.options.get("database_engine_options") or {})}

@@ -1,8 +1,8 @@
 """Results as messages to their caller: rpc://, through the broker, as Celery's rpc backend does it.
 
 In:  messages in the process's own queue, named in `reply_to`.  Out: ResultMeta; nothing is stored.
-Options: `broker` (the open Broker) and `result_expires_s`. Only the process that sent a task can
-read its result; received results stay in this process, the oldest are dropped first.
+Options: `broker` (the open Broker), `result_expires_s` and `result_persistent`. Only the process that
+sent a task can read its result; received results stay in this process, the oldest are dropped first.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXPIRES_S = 86400.0
 KEPT = 10_000
 POLL_S = 0.05
 SLICE_S = 0.5  # how long one thread reads for all threads before another takes over
-TRANSIENT = 1
+TRANSIENT, PERSISTENT = 1, 2
 
 
 class RpcStore(ResultStore):
@@ -47,6 +47,7 @@ class RpcStore(ResultStore):
             raise ConfigError("rpc:// results travel through the broker; the store was opened without one")
         self._broker: Broker = open_broker(broker) if isinstance(broker, str) else broker
         self._expires_s = float(self.options.get("result_expires_s") or EXPIRES_S)
+        self._delivery_mode = PERSISTENT if self.options.get("result_persistent") else TRANSIENT
         self._start()
         tell_after_fork(self)
 
@@ -87,7 +88,7 @@ class RpcStore(ResultStore):
             content_type=mime,
             content_encoding=encoding,
             correlation_id=correlation_id,
-            delivery_mode=TRANSIENT,  # worthless once the caller has ended
+            delivery_mode=self._delivery_mode,
         )
 
     # --- the caller's side

@@ -9,29 +9,19 @@ from typing import Any
 
 _NONE = (
     "cassandra_bundle_path redis_max_connections "
-    "result_persistent worker_agent worker_eta_task_limit "
-    "worker_state_db worker_timer redis_backend_health_check_interval"
+    "worker_agent worker_eta_task_limit worker_state_db worker_timer"
 ).split()
 
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(_NONE),
     "broker_channel_error_retry": False,
-    "broker_heartbeat_checkrate": 3.0,
     "azureblockblob_retry_initial_backoff_sec": 2,
     "azureblockblob_retry_increment_base": 2,
     "azureblockblob_retry_max_attempts": 3,
-    "control_queue_exclusive": True,
-    "control_queue_durable": False,
-    "event_queue_prefix": "celeryev",
-    "event_queue_exclusive": True,
-    "event_queue_durable": False,
     "redis_retry_on_timeout": False,
     "redis_socket_keepalive": False,
-    "result_cache_max": -1,
     "result_exchange": "celeryresults",
     "result_exchange_type": "direct",
-    "database_create_tables_at_setup": True,
-    "task_repr_maxlevels": 3,
     "worker_autoscaler": "celery.worker.autoscale:Autoscaler",
     "worker_enable_soft_shutdown_on_idle": False,
     "worker_consumer": "celery.worker.consumer:Consumer",

@@ -1,5 +1,7 @@
 """What differs from Celery for each setting: those without effect here, and those with another effect.
 
+A setting that has its effect in some cases only, in Celery too, is in ALIKE.
+
 In:  the settings of an app.  Out: a sentence for each setting without effect that it sets, for the start of a
 worker and of `qctl beat`, for `qctl doctor` and for `qctl config explain`.
 A setting that gets an effect leaves NO_EFFECT and moves from celery_defaults.py to table.py.
@@ -21,32 +23,28 @@ MOST_LINES = 5
 _CLASSES = "only for backend classes of other packages and of Celery"
 _CHORDS = "only for chords that are not counted by members: celery.chord_unlock, and dynamodb and gs results"
 _UNREAD = "no class of Celery reads it either"
-_EXCHANGE = "results have no exchange of their own; Celery's backend amqp, long removed, had one"
-_QUEUE_KIND = "queues of {} are exclusive to their connection and end with it"
+_EXCHANGE = "results have no exchange of their own; no class of Celery gives them one either"
+_SHARED = "only where result_backend is Redis; where it is the broker too, for the connections of both"
+_BUNDLE = "nor in Celery, whose class reads cassandra_secure_bundle_path"
+_BUS = "only on RabbitMQ; on Redis a subscription takes the place of the queue"
+
+_OF_BUS_QUEUES = (
+    *("control_queue_durable", "control_queue_exclusive", "control_queue_ttl"),
+    *("event_queue_durable", "event_queue_exclusive", "event_queue_expires"),
+    *("event_queue_prefix", "event_queue_ttl"),
+)
 
 #: setting -> why it has no effect, or what replaces it: a clause that follows a colon
 NO_EFFECT: dict[str, str] = {
     # broker
     "broker_channel_error_retry": "the worker reconnects after every error of a connection or channel",
-    "broker_heartbeat_checkrate": "heartbeats are checked as often as broker_heartbeat requires",
-    # control and events
-    "control_queue_durable": _QUEUE_KIND.format("control requests and replies"),
-    "control_queue_exclusive": _QUEUE_KIND.format("control requests and replies"),
-    "event_queue_durable": _QUEUE_KIND.format("receivers of events"),
-    "event_queue_exclusive": _QUEUE_KIND.format("receivers of events"),
-    "event_queue_prefix": "the broker's driver names the queues of receivers",
     # schedule
     # results
-    "result_cache_max": "results that were read are not cached",
     "result_exchange": _EXCHANGE,
     "result_exchange_type": _EXCHANGE,
-    "database_create_tables_at_setup": "tables of results that do not exist are made at the first use",
-    "result_persistent": "result messages of the rpc backend are transient",
-    "redis_backend_health_check_interval": "a connection that broke is noticed at its next use",
     "redis_max_connections": "each process has few connections, without a pool that could grow",
     "redis_retry_on_timeout": "a request that timed out is an outage, after which qcore connects again",
     "redis_socket_keepalive": "it is always on",
-    "task_repr_maxlevels": "the texts of arguments are cut by their length, not by their depth",
     # worker
     "worker_agent": "the worker is no actor of the package cell",
     "worker_autoscaler": "this worker scales its pool itself (--autoscale)",
@@ -66,7 +64,27 @@ NO_EFFECT: dict[str, str] = {
     "azureblockblob_retry_initial_backoff_sec": _UNREAD,
     "azureblockblob_retry_increment_base": _UNREAD,
     "azureblockblob_retry_max_attempts": _UNREAD,
-    "cassandra_bundle_path": "nor in Celery, whose class reads cassandra_secure_bundle_path",
+    "cassandra_bundle_path": _BUNDLE,
+}
+
+#: settings without effect that have none in Celery either
+NOR_IN_CELERY = frozenset(name for name, words in NO_EFFECT.items() if words in (_UNREAD, _BUNDLE, _EXCHANGE))
+
+#: setting -> where it has its effect, in Celery and here: a clause
+ALIKE: dict[str, str] = {
+    "result_failure_expires": "not where results stay until they are cleaned up, nor with rpc://",
+    **dict.fromkeys(_OF_BUS_QUEUES, _BUS),
+    "control_queue_expires": "on RabbitMQ; on Redis bindings of replies last twice as long, 1 hour or more",
+    "task_remote_tracebacks": "only with the package tblib; else the text is a note of the exception here",
+    "task_queue_max_priority": "only on RabbitMQ; Redis always has priorities 0 to 9",
+    **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
+    "result_compression": "not in databases, caches and rpc://",
+    "result_persistent": "only where result_backend is rpc",
+    **{
+        row.name: "by Celery's own class, which must be installed"
+        for row in STORES
+        if row.name.partition("_")[0] in UNTESTED
+    },
 }
 
 #: setting -> what differs from Celery where it has an effect: a clause
@@ -76,21 +94,12 @@ DIFFERENT: dict[str, str] = {
     "beat_sync_every": "only for a scheduler class",
     "broker_connection_max_retries": "at a worker's start; later the worker reconnects until it succeeds",
     "broker_connection_retry": "at a worker's start; later the worker always reconnects",
-    "broker_heartbeat": "the default is 60, Celery's is 120",
-    "broker_login_method": "only for kombu's connections, which qcore itself does not use",
-    "broker_native_delayed_delivery_queue_type": "the default is classic, Celery's is quorum",
     "broker_pool_acquire_timeout": "only for kombu's connections, which qcore itself does not use",
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
     "broker_read_url": "what a worker publishes together with a settlement goes there too",
     "broker_url": "without it the embedded SQLite broker is used, not RabbitMQ on this host",
-    "control_queue_expires": "only on RabbitMQ",
-    "control_queue_ttl": "only on RabbitMQ",
-    "event_queue_expires": "only on RabbitMQ",
-    "event_queue_ttl": "only on RabbitMQ",
-    "redis_client_name": "only where result_backend is another server than the broker",
     "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
     "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
-    "result_compression": "not in databases, caches and rpc://, as in Celery",
     **dict.fromkeys(
         (
             "result_backend_always_retry",
@@ -101,31 +110,17 @@ DIFFERENT: dict[str, str] = {
         f"{_CLASSES}; elsewhere outcomes wait in the worker until the store has them",
     ),
     **dict.fromkeys(("result_chord_join_timeout", "result_chord_retry_interval"), _CHORDS),
-    **{
-        row.name: "by Celery's own class, which must be installed; without a test on a server"
-        for row in STORES
-        if row.name.partition("_")[0] in UNTESTED
-    },
     "result_backend": "without it the broker stores the results, if it can",
-    "result_backend_thread_safe": _CLASSES,
     "task_acks_late": "the default is true, Celery's is false",
-    "task_queue_max_priority": "only on RabbitMQ; the other brokers always have priorities 0 to 9",
     "task_queues": "without exchanges (SQLite, memory) a call is sent to the queue itself",
     "task_reject_on_worker_lost": "the default is true, Celery's is false",
-    "task_remote_tracebacks": "the remote traceback is a note of the exception",
     "worker_cancel_long_running_tasks_on_connection_loss": (
         "the state RETRY is stored only where the broker stores results"
     ),
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
     "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
-    "worker_redirect_stdouts": "only in the processes that run tasks",
     "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",
-}
-
-#: setting -> where it has an effect, which is so in Celery too: a clause
-NOT_EVERYWHERE: dict[str, str] = {
-    "result_failure_expires": "not where results stay until they are cleaned up, nor with rpc://",
 }
 
 #: settings that Celery does not have
@@ -147,6 +142,8 @@ def remark(name: str) -> str:
         return f"no effect: {NO_EFFECT[name]}"
     if name in DIFFERENT:
         return f"different: {DIFFERENT[name]}"
+    if name in ALIKE:
+        return f"as in Celery: {ALIKE[name]}"
     return "qcore's own" if name in OWN else "as in Celery"
 
 
@@ -160,9 +157,7 @@ def sentence(name: str) -> str:
 def condition(name: str) -> str:
     """Where a setting has an effect, for one that has none beside the others: a clause."""
     scheme = scheme_of(name)
-    if name in NOT_EVERYWHERE:
-        return NOT_EVERYWHERE[name]
-    return DIFFERENT[name] if scheme is None else f"only where result_backend is {scheme}"
+    return (DIFFERENT | ALIKE)[name] if scheme is None else f"only where result_backend is {scheme}"
 
 
 def without_effect(given: Mapping[str, Any]) -> list[str]:
@@ -175,12 +170,20 @@ def without_effect(given: Mapping[str, Any]) -> list[str]:
     return sorted(name for name, value in given.items() if is_idle(name) and value != usual(name))
 
 
-def _at_rabbitmq(given: Mapping[str, Any]) -> bool:
+def _broker_scheme(given: Mapping[str, Any]) -> str:
     names = ("broker_url", "broker_read_url", "broker_write_url", "broker_transport", "broker_host")
     url = next((given[name] for name in names if given.get(name)), "")
     first = str(url if isinstance(url, str) else next(iter(url)))
     is_host = bool(first) and "://" not in first and url == given.get("broker_host")  # its scheme is amqp
-    return is_host or first.partition("://")[0] in ("amqp", "amqps", "pyamqp")
+    return "amqp" if is_host else first.partition("://")[0]
+
+
+def _at_rabbitmq(given: Mapping[str, Any]) -> bool:
+    return _broker_scheme(given) in ("amqp", "amqps", "pyamqp")
+
+
+def _at_redis(given: Mapping[str, Any]) -> bool:
+    return _broker_scheme(given).startswith(("redis", "sentinel", "unix"))
 
 
 def _has_scheduler_class(given: Mapping[str, Any]) -> bool:
@@ -232,31 +235,24 @@ def _results_elsewhere(given: Mapping[str, Any]) -> bool:
 _WHERE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "result_failure_expires": _results_expire,
     **dict.fromkeys(("beat_schedule_filename", "beat_sync_every"), _has_scheduler_class),
-    **dict.fromkeys(
-        (
-            "control_queue_expires",
-            "control_queue_ttl",
-            "event_queue_expires",
-            "event_queue_ttl",
-            "task_queue_max_priority",
-        ),
-        _at_rabbitmq,
-    ),
+    **dict.fromkeys((*_OF_BUS_QUEUES, "task_queue_max_priority"), _at_rabbitmq),
+    "control_queue_expires": lambda given: _at_rabbitmq(given) or _at_redis(given),
     **dict.fromkeys(
         (
             "result_backend_always_retry",
             "result_backend_base_sleep_between_retries_ms",
             "result_backend_max_retries",
             "result_backend_max_sleep_between_retries_ms",
-            "result_backend_thread_safe",
         ),
         _results_elsewhere,
     ),
     **{row.name: _results_by(str(scheme_of(row.name))) for row in STORES},
     "result_compression": _results_compressible,
+    "result_persistent": _results_by("rpc"),
     **dict.fromkeys(
         (
             "redis_backend_credential_provider",
+            "redis_backend_health_check_interval",
             "redis_client_name",
             "redis_socket_connect_timeout",
             "redis_socket_timeout",

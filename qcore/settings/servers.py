@@ -85,7 +85,12 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting("broker_pool_limit", OPT_INT, 10, "connections of kombu in app.pool"),
     Setting("broker_pool_acquire_timeout", OPT_NUMBER, None, "seconds to wait for one of app.pool"),
-    Setting("broker_login_method", OPT_TEXT, None, "login method of kombu's connections: app.connection()"),
+    Setting(
+        "broker_login_method",
+        OPT_TEXT,
+        None,
+        "AMQP: how a connection logs in: PLAIN, AMQPLAIN, EXTERNAL, GSSAPI; default: the first that works",
+    ),
     Setting("broker_transport_options", (dict,), {}, "options of the driver (global_keyprefix, lease_s, …)"),
     Setting(
         "broker_failover_strategy",
@@ -100,12 +105,18 @@ SERVERS: tuple[Setting, ...] = (
         "TLS to the broker: true, or a dict (ssl_ca_certs, ssl_certfile, ssl_keyfile, ssl_cert_reqs)",
     ),
     Setting("broker_connection_timeout", NUMBER, 4.0, "seconds to wait for a connection"),
-    Setting("broker_heartbeat", OPT_NUMBER, 60.0, "seconds between AMQP heartbeats; 0: no heartbeats"),
+    Setting(
+        "broker_heartbeat",
+        OPT_NUMBER,
+        120.0,
+        "AMQP: seconds of silence after which a connection is lost, unless the server has less; 0: none",
+    ),
+    Setting("broker_heartbeat_checkrate", NUMBER, 3.0, "heartbeats, and checks for them, in that time"),
     Setting(
         "broker_native_delayed_delivery_queue_type",
         (str,),
-        "classic",
-        "queue type of RabbitMQ's delay topology: classic or quorum",
+        "quorum",
+        "queue type of RabbitMQ's delay topology: quorum or classic; queues that exist are used as they are",
     ),
     # results
     Setting(
@@ -154,6 +165,12 @@ SERVERS: tuple[Setting, ...] = (
         None,
         "compression of stored results: gzip, bzip2, lzma, brotli, zstd",
     ),
+    Setting(
+        "result_persistent",
+        (bool, type(None)),
+        None,
+        "results of rpc:// are persistent messages; their queue still ends with its owner",
+    ),
     Setting("result_backend_always_retry", (bool,), False, "try again after an error that may pass"),
     Setting("result_backend_max_retries", NUMBER, float("inf"), "how often"),
     Setting("result_backend_base_sleep_between_retries_ms", NUMBER, 10, "milliseconds before the first time"),
@@ -170,7 +187,7 @@ SERVERS: tuple[Setting, ...] = (
         1.0,
         "seconds until celery.chord_unlock looks again whether a chord is complete",
     ),
-    Setting("result_backend_thread_safe", (bool,), False, "threads share a backend class of another package"),
+    Setting("result_backend_thread_safe", (bool,), False, "threads share app.backend; else each has its own"),
     Setting("redis_host", OPT_TEXT, None, "result_backend 'redis': the host, when the URL has none"),
     Setting("redis_port", OPT_INT, None, "result_backend 'redis': the port, when the URL has none"),
     Setting(
@@ -189,9 +206,21 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting("redis_client_name", OPT_TEXT, None, "name of the connections to a result store in Redis"),
     Setting(
+        "redis_backend_health_check_interval",
+        OPT_NUMBER,
+        None,
+        "seconds without a request after which such a connection is checked by a PING; None: it is not",
+    ),
+    Setting(
         "redis_socket_connect_timeout", OPT_NUMBER, None, "seconds to wait for a connection to that store"
     ),
     Setting("redis_socket_timeout", OPT_NUMBER, 120.0, "seconds to wait for an answer of that store"),
+    Setting(
+        "result_cache_max",
+        OPT_INT,
+        -1,
+        "how many successful results a process keeps that it has read; 0 or None: all; -1: none",
+    ),
     Setting("result_extended", (bool,), False, "store name, args, kwargs, worker, queue with the result"),
     Setting("cache_backend", OPT_TEXT, None, "URL of the cache when result_backend is 'cache'"),
     Setting("cache_backend_options", (dict,), {}, "options of the client of memcached"),
@@ -205,6 +234,12 @@ SERVERS: tuple[Setting, ...] = (
     ),
     Setting(
         "database_short_lived_sessions", (bool,), False, "a connection to the database for each operation"
+    ),
+    Setting(
+        "database_create_tables_at_setup",
+        (bool,),
+        True,
+        "make the tables of results when a process opens the database; false: at their first use",
     ),
     Setting("database_table_names", OPT_MAPPING, None, "names of the tables of results: task, group"),
     Setting("database_table_schemas", OPT_MAPPING, None, "schemas of the tables of results: task, group"),

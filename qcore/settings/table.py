@@ -187,6 +187,12 @@ TABLE: dict[str, Setting] = {
         Setting("task_track_started", (bool,), False, "store STARTED when a run begins"),
         Setting("task_remote_tracebacks", (bool,), False, "show remote tracebacks when results raise"),
         Setting(
+            "task_repr_maxlevels",
+            OPT_INT,
+            3,
+            "lists and dicts within each other that the texts of arguments show; 0: all",
+        ),
+        Setting(
             "task_inherit_parent_priority", (bool,), False, "tasks called by a task inherit its priority"
         ),
         Setting(
@@ -250,7 +256,7 @@ TABLE: dict[str, Setting] = {
         Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),
         Setting("worker_disable_rate_limits", (bool,), False, "ignore rate limits"),
         Setting("worker_hijack_root_logger", (bool,), True, "set up logging"),
-        Setting("worker_redirect_stdouts", (bool,), True, "write the output of tasks to the log"),
+        Setting("worker_redirect_stdouts", (bool,), True, "write the output of the worker to the log"),
         Setting("worker_redirect_stdouts_level", (str,), "WARNING", "log level of redirected output"),
         Setting(
             "worker_log_format",
@@ -352,22 +358,50 @@ TABLE: dict[str, Setting] = {
         Setting("security_cert_store", OPT_TEXT, None, "folder or pattern of the certificates to trust"),
         Setting("security_digest", (str,), "sha256", "digest of signatures, where digest=None is given"),
         Setting("event_exchange", (str,), "celeryev", "exchange of the events"),
-        Setting("control_queue_ttl", NUMBER, 300.0, "RabbitMQ: seconds until a control request expires"),
+        Setting("control_queue_ttl", OPT_NUMBER, 300.0, "RabbitMQ: seconds until a control request expires"),
         Setting(
             "control_queue_expires",
-            NUMBER,
+            OPT_NUMBER,
             10.0,
             "RabbitMQ: seconds until an unused queue of them is deleted",
         ),
         Setting(
-            "event_queue_ttl", NUMBER, 5.0, "RabbitMQ: seconds until an event expires that is not received"
+            "control_queue_exclusive",
+            (bool,),
+            True,
+            "RabbitMQ: queues of control requests and replies belong to one connection and end with it",
+        ),
+        Setting(
+            "control_queue_durable",
+            (bool,),
+            False,
+            "RabbitMQ: they survive a restart of the server, and end by control_queue_expires only",
+        ),
+        Setting(
+            "event_queue_ttl",
+            OPT_NUMBER,
+            5.0,
+            "RabbitMQ: seconds until an event expires that is not received",
         ),
         Setting(
             "event_queue_expires",
-            NUMBER,
+            OPT_NUMBER,
             60.0,
             "RabbitMQ: seconds until an unused queue of events is deleted",
         ),
+        Setting(
+            "event_queue_exclusive",
+            (bool,),
+            True,
+            "RabbitMQ: queues of receivers of events belong to one connection and end with it",
+        ),
+        Setting(
+            "event_queue_durable",
+            (bool,),
+            False,
+            "RabbitMQ: they survive a restart of the server, and end by event_queue_expires only",
+        ),
+        Setting("event_queue_prefix", (str,), "celeryev", "RabbitMQ: beginning of their names"),
         # schedule
         Setting(
             "schedule_store",

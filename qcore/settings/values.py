@@ -43,6 +43,15 @@ def _refuse_odd_number(setting: Setting, value: float) -> None:
         )
 
 
+def refuse_queue_kind(conf: Any, kind: str) -> None:
+    """Refuse queues of `control` or `event` that are exclusive and durable. Raises ConfigError."""
+    if conf[f"{kind}_queue_exclusive"] and conf[f"{kind}_queue_durable"]:
+        raise ConfigError(
+            f"{kind}_queue_exclusive and {kind}_queue_durable cannot both be true: an exclusive queue ends "
+            "with its connection"
+        )
+
+
 def refuse_unknown_zone(name: str) -> None:
     from zoneinfo import ZoneInfo, available_timezones  # rarely needed
 

@@ -6,8 +6,10 @@ Before this: execution/run.py made the outcome, and results/X stored it.
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from qcore.base.keywords import check_accepted
@@ -148,10 +150,9 @@ class AsyncResult(AwaitedResult[R_co], Promised, ResultFacts, Revocable):
         if self._meta.status in states.PROPAGATE_STATES:
             if follow:
                 self._raise_of_parents()
-            error = self._error(self._meta)
             if propagate:
-                raise error
-            return error
+                raise self._thrown(self._meta)
+            return self._error(self._meta)
         if celerys.get("callback") is not None:
             celerys["callback"](self.id, self._meta.result)
         return self._meta.result
@@ -176,9 +177,20 @@ class AsyncResult(AwaitedResult[R_co], Promised, ResultFacts, Revocable):
         found._raise_what_failed()
 
     def _error(self, meta: ResultMeta) -> BaseException:
-        error = exception_from(meta.result)
+        return exception_from(meta.result)
+
+    def _thrown(self, meta: ResultMeta) -> BaseException:
+        """The exception that is to be raised: with task_remote_tracebacks its traceback ends with the remote
+        one; that needs the package tblib, without which the text is a note of the exception."""
+        error = self._error(meta)
         if meta.traceback and self.app.conf.task_remote_tracebacks:
-            error.add_note(meta.traceback)
+            try:
+                tblib = importlib.import_module("tblib")
+            except ImportError:
+                error.add_note(meta.traceback)
+            else:
+                remote: TracebackType = tblib.Traceback.from_string(meta.traceback).as_traceback()
+                return error.with_traceback(remote)
         return error
 
     @property
@@ -215,13 +227,13 @@ class AsyncResult(AwaitedResult[R_co], Promised, ResultFacts, Revocable):
 
     def exists(self) -> bool:
         """Whether the store has a state of this task."""
-        return self.app.results.get([self.id])[0] is not None
+        return self.app.results.stored([self.id])[0] is not None
 
     def maybe_throw(self, propagate: bool = True, callback: Any = None) -> Any:
         """Raise the exception of a task that failed, without waiting. Returns the value, or None."""
         meta = self.meta()
         if propagate and meta.status in states.PROPAGATE_STATES:
-            raise self._error(meta)
+            raise self._thrown(meta)
         if callback is not None:
             callback(self.id, self.result)
         return self.result
@@ -371,7 +383,7 @@ class ResultSet(AwaitedSet, Promised, Members, Revocable):
                 if result._task_name == COLLECT and isinstance(result.parent, GroupResult):
                     result.parent._look()  # it stands for this group, whose own failure Celery raises
                     result.parent._raise_what_failed()
-                raise result._error(result._meta)
+                raise result._thrown(result._meta)
 
     def _all_read(self) -> None:
         if self._on_full is None:

@@ -21,10 +21,10 @@ from qcore.errors import ConfigError, Malformed, MessageTooLarge
 from qcore.wire import content, envelope, usual
 from qcore.wire.compression import compress
 from qcore.wire.envelope import Envelope, Properties
+from qcore.wire.reprs import short_repr
 from qcore.wire.usual import Usual
 
 ORIGIN_HOST = socket.gethostname()
-REPR_LIMIT = 1024
 NAME_LIMIT = 255
 HEADERS_LIMIT = 1000
 STRING_LIMIT = 4096
@@ -129,11 +129,13 @@ def build(
     properties: dict[str, Any] | None = None,
     before: Callable[[dict[str, Any], Any, dict[str, Any]], None] | None = None,
     protocol: int = 2,
+    repr_levels: int | None = None,
 ) -> bytes:
     """One call as message bytes; raises TypeError for arguments that the serializer cannot represent, and
     ConfigError for a protocol that is neither 2 nor 1.
 
     properties: more properties of the message, which cannot replace those that the transport needs.
+    repr_levels: as in short_repr(), for the texts of the arguments.
     before: gets headers, body and properties before they are encoded, and may change them.
     """
     links = _NO_LINKS if not embed else {**_NO_LINKS, **embed}
@@ -150,8 +152,8 @@ def build(
         "timelimit": (time_limit, soft_time_limit),
         "root_id": root_id or task_id,
         "parent_id": parent_id,
-        "argsrepr": argsrepr if argsrepr is not None else short_repr(tuple(args)),
-        "kwargsrepr": kwargsrepr if kwargsrepr is not None else short_repr(kwargs),
+        "argsrepr": argsrepr if argsrepr is not None else short_repr(tuple(args), repr_levels),
+        "kwargsrepr": kwargsrepr if kwargsrepr is not None else short_repr(kwargs, repr_levels),
         "origin": origin(),
         "ignore_result": ignore_result,
         "replaced_task_nesting": replaced_task_nesting,
@@ -224,15 +226,6 @@ def _as_protocol_1(
 
 
 _NO_LINKS: dict[str, Any] = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-
-
-def short_repr(value: Any, most: int = REPR_LIMIT) -> str:
-    """repr, at most so many characters, as Celery writes it in messages and events; never raises."""
-    try:
-        text = repr(value)
-    except Exception as exc:  # user classes: their repr may raise anything
-        text = f"<unrepresentable {type(value).__name__}: {type(exc).__name__}>"
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 _origin: tuple[int, str] = (0, "")

@@ -407,6 +407,7 @@ class Worker:
             file=sys.stderr,
             flush=True,
         )
+        log_setup.redirect_output(self.app.conf)
 
     @staticmethod
     def _celery_line() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Any
 
 PACKAGE = os.environ["SIGNALLED_BY"]
@@ -25,6 +26,9 @@ NAMES = [
     *("task_revoked", "task_unknown", "task_rejected", "after_setup_logger", "after_setup_task_logger"),
     *("before_task_publish", "after_task_publish", "task_sent", "task_internal_error"),
 ]
+
+#: those that are printed too
+PRINTED = ("worker_init", "worker_ready", "task_received", "task_prerun", "worker_shutdown")
 
 
 def shown(name: str, value: Any) -> str:
@@ -65,6 +69,8 @@ def note(signal: Any, sender: Any, **arguments: Any) -> None:
         parts = [hasattr(sender, part) for part in ("controller", "pool", "timer", "blueprint", "steps")]
         who = f"{sender.hostname} {sender.app.main} {parts}"
     where = "worker" if os.getpid() == MAIN else "child"
+    if name in PRINTED:
+        print(f"printed {where} {name}", file=sys.stderr if name == "task_prerun" else sys.stdout)
     skipped = ("pid", "runtime", "signal", "signum", "options")
     if name == "task_received":
         arguments["message"] = arguments["request"].message

@@ -28,7 +28,7 @@ from qcore.brokers.contract.queues import FANOUT, Binding
 from qcore.brokers.contract.records import Features, Member, Message
 from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.kombu.bus import BusState, KombuListener
-from qcore.brokers.kombu.connection import KombuConnection, is_native
+from qcore.brokers.kombu.connection import CHECK_RATE, KombuConnection, is_native
 from qcore.brokers.kombu.consumer import KombuConsumer
 from qcore.brokers.kombu.members import MemberList
 from qcore.brokers.kombu.messages import outgoing
@@ -36,13 +36,18 @@ from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology, bus_type
 from qcore.errors import Unroutable, mask_url
 
-HEARTBEAT_S = 60.0
-#: seconds after which messages of the bus, and its unused queues, end
-OF_QUEUES = {
+HEARTBEAT_S = 120.0
+#: settings of the queues of control and of events: seconds after which a message, and an unused queue, ends
+OF_QUEUES: dict[str, Any] = {
     "control_queue_ttl": 300.0,
     "control_queue_expires": 10.0,
+    "control_queue_exclusive": True,
+    "control_queue_durable": False,
     "event_queue_ttl": 5.0,
     "event_queue_expires": 60.0,
+    "event_queue_exclusive": True,
+    "event_queue_durable": False,
+    "event_queue_prefix": "celeryev",
 }
 GONE_S = 60.0  # how long a departed worker is remembered: longer than its last announcement
 
@@ -84,7 +89,8 @@ class KombuBroker(Broker):
         self._beat_s = HEARTBEAT_S if beat_s is None else float(beat_s)
         if self._beat_s:
             # The counterpart of a lease: a third of it passes between two calls of renew().
-            self.lease_s = min(self.lease_s, self._beat_s)
+            rate = float(self.options.get("broker_heartbeat_checkrate") or CHECK_RATE)
+            self.lease_s = min(self.lease_s, 3 * self._beat_s / rate)
         # No heartbeats are sent between two publishes, so this connection requests none: a publish
         # detects a dead connection itself.
         #: by thread, where sockets belong to threads; else one for all, of thread 0
@@ -184,10 +190,22 @@ class KombuBroker(Broker):
         with self._link.refreshed():
             return self._roster.reach(exchange, raw)
 
-    def _of_queue(self, name: str) -> float:
-        """The seconds of one of OF_QUEUES; the transport option event_ttl_s precedes event_queue_ttl."""
-        own = self.options.get("event_ttl_s") if name == "event_queue_ttl" else None
-        return float(own or self.options.get(name) or OF_QUEUES[name])
+    def _place(self, kind: str, name: str, exchange: str, key: str) -> BusState:
+        """A queue of `control` or `event`; the transport option event_ttl_s precedes event_queue_ttl."""
+        found = {option: self.options.get(option, usual) for option, usual in OF_QUEUES.items()}
+        if self.options.get("event_ttl_s"):
+            found["event_queue_ttl"] = self.options["event_ttl_s"]
+        durable = found[f"{kind}_queue_durable"]
+        return BusState(
+            name=name,
+            exchange=exchange,
+            key=key,
+            expires_s=found[f"{kind}_queue_expires"],
+            ttl_s=found[f"{kind}_queue_ttl"],
+            exclusive=found[f"{kind}_queue_exclusive"],
+            durable=durable,
+            auto_delete=not durable,
+        )
 
     def _say(self, exchange: str, routing_key: str, raw: bytes) -> None:
         with self._link.refreshed():
@@ -195,25 +213,16 @@ class KombuBroker(Broker):
             self._publisher.send([(outgoing(raw, exchange, routing_key, mandatory=False), raw)])
 
     def subscribe(self, exchange: str, pattern: str = "", node: str = "") -> Subscription:
-        name = f"{node}.{exchange}" if node and not pattern else f"{exchange}.{new_id()}"
-        control = not pattern
-        place = BusState(
-            name=name,
-            exchange=exchange,
-            key=pattern,
-            expires_s=self._of_queue("control_queue_expires" if control else "event_queue_expires"),
-            ttl_s=self._of_queue("control_queue_ttl" if control else "event_queue_ttl"),
-        )
+        if pattern:
+            prefix = self.options.get("event_queue_prefix") or OF_QUEUES["event_queue_prefix"]
+            place = self._place("event", f"{prefix}.{new_id()}", exchange, pattern)
+        else:
+            name = f"{node}.{exchange}" if node else f"{exchange}.{new_id()}"
+            place = self._place("control", name, exchange, pattern)
         return KombuListener(self._new_link(f"qcore listener {node}".strip()), place)
 
     def inbox(self, exchange: str, key: str) -> Inbox:
-        place = BusState(
-            name=f"{key}.{exchange}",
-            exchange=exchange,
-            key=key,
-            expires_s=self._of_queue("control_queue_expires"),
-            ttl_s=self._of_queue("control_queue_ttl"),
-        )
+        place = self._place("control", f"{key}.{exchange}", exchange, key)
         return KombuListener(self._new_link("qcore inbox", heartbeat=False), place, key)
 
     def reply(self, exchange: str, key: str, raw: bytes) -> None:

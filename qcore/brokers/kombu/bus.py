@@ -35,10 +35,11 @@ class BusState(msgspec.Struct, frozen=True):
     name: str
     exchange: str = ""  # '': the default exchange, which needs no binding
     key: str = ""
-    expires_s: float = 10.0  # without a reader
+    expires_s: float | None = 10.0  # without a reader
     ttl_s: float | None = None  # of a message
     exclusive: bool = True
     durable: bool = False
+    auto_delete: bool = True
 
 
 class KombuListener(Inbox):
@@ -84,14 +85,13 @@ class KombuListener(Inbox):
 
     def _declare_on(self, name: str, channel: Any) -> None:
         place = self._place
-        arguments: dict[str, Any] = {"x-expires": int(place.expires_s * 1000)}
-        if place.ttl_s is not None:
-            arguments["x-message-ttl"] = int(place.ttl_s * 1000)
+        times = {"x-expires": place.expires_s, "x-message-ttl": place.ttl_s}
+        arguments = {name: int(time_s * 1000) for name, time_s in times.items() if time_s is not None}
         channel.queue_declare(
             name,
             durable=place.durable,
             exclusive=place.exclusive,
-            auto_delete=True,
+            auto_delete=place.auto_delete,
             arguments=arguments if self._link.native else None,
         )
         if self._exchange:

@@ -39,6 +39,7 @@ FRAMES_AT_ONCE = 20_000
 POLL_S = 0.05  # between two polls of an emulation
 SQS_POLL_S = 1.0  # each poll is a request that Amazon charges for; kombu's default
 CONNECT_TIMEOUT_S = 4.0
+CHECK_RATE = 3.0  # how often a heartbeat is sent in the time after which silence counts as an outage
 # Not for pyamqp: options of qcore, and confirms, which publisher.py handles itself.
 _OURS = frozenset(
     "lease_s connect_timeout_s result_prefix event_ttl_s max_priority confirm_publish confirm_timeout "
@@ -169,6 +170,7 @@ class KombuConnection:
                 connect_timeout=timeout_s,
                 heartbeat=self.heartbeat_s if self.native else 0,
                 ssl=self.options.get("broker_use_ssl"),
+                login_method=self.options.get("broker_login_method"),
                 transport_options=extra,
             )
             transport = client.transport
@@ -350,7 +352,7 @@ class KombuConnection:
         """Send a heartbeat if one is due; raises when the broker has been silent for too long."""
         if self.native and self.heartbeat_s:
             self.pump()  # read what has arrived before judging the silence
-            self._connection.heartbeat_tick()
+            self._connection.heartbeat_tick(rate=self.options.get("broker_heartbeat_checkrate", CHECK_RATE))
 
 
 def describe(exc: BaseException | None) -> str:

@@ -31,7 +31,7 @@ DELIVERY_EXCHANGE = "celery_delayed_delivery"
 FIRST_EXCHANGE = f"celery_delayed_{BITS - 1}"
 LONGEST_DELAY_S = 2**BITS - 1
 QUARANTINE = "qcore.quarantine"
-_TYPES = ("classic", "quorum")
+_TYPES = ("quorum", "classic")
 
 
 class Topology:

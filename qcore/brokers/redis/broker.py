@@ -308,7 +308,8 @@ class RedisBroker(Broker):
         return RedisSubscription(self._door, self._keys, self._shared, exchange, pattern, node)
 
     def inbox(self, exchange: str, key: str) -> Inbox:
-        return RedisInbox(self._door, self._keys, self._shared, exchange, key)
+        expires_s = self.options.get("control_queue_expires", 10.0)
+        return RedisInbox(self._door, self._keys, self._shared, exchange, key, expires_s)
 
     def reply(self, exchange: str, key: str, raw: bytes) -> None:
         keys = self._keys

@@ -23,6 +23,7 @@ from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, BrokerError
 
 INBOX_BLOCK_S = 20.0
+LEAST_BINDING_MS = 3_600_000
 MOST_AT_ONCE = 500  # replies read per round trip
 
 
@@ -139,9 +140,17 @@ class RedisInbox(Inbox):
     """A list that replies are pushed to, found through the exchange's binding table."""
 
     def __init__(
-        self, door: ServerSelector, keys: Keys, shared: SharedConnection, exchange: str, key: str
+        self,
+        door: ServerSelector,
+        keys: Keys,
+        shared: SharedConnection,
+        exchange: str,
+        key: str,
+        expires_s: float | None,
     ) -> None:
         self.key = key
+        #: as in kombu, twice the time of the queue; 0: for ever
+        self._bound_ms = 0 if expires_s is None else max(int(2000 * expires_s), LEAST_BINDING_MS)
         self._link, self._keys, self._shared = RedisConnection(door), keys, shared
         self._exchange, self._list = exchange, f"{keys.prefix}{key}.{exchange}"
         self._member = keys.member(key, "", f"{key}.{exchange}")
@@ -155,7 +164,13 @@ class RedisInbox(Inbox):
         self._shared.run(
             OPEN_INBOX,
             (self._keys.binding(self._exchange), self._keys.deadlines, self._keys.inboxes),
-            (self._member, self._exchange, self._keys.prefix, self._keys.sep),
+            (
+                self._member,
+                self._exchange,
+                self._keys.prefix,
+                self._keys.sep,
+                self._bound_ms,
+            ),
         )
         self._seen = time.monotonic()
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from qcore.brokers.redis.scripts import NOW, Script
 
-# KEYS: binding set, deadlines, inboxes.  ARGV: member, exchange, prefix, separator.
+# KEYS: binding set, deadlines, inboxes.  ARGV: member, exchange, prefix, separator, ms that bindings last
+# (0: for ever).
 # Register an inbox, and delete those whose owners died without closing them.
 OPEN_INBOX = Script(
     NOW
     + """
 redis.call('SADD', KEYS[1], ARGV[1])
-redis.call('ZADD', KEYS[2], 'GT', string.format('%d', t[1] * 1000 + 3600000), ARGV[2])
+if ARGV[5] ~= '0' then
+  redis.call('ZADD', KEYS[2], 'GT', string.format('%d', t[1] * 1000 + tonumber(ARGV[5])), ARGV[2])
+end
 for _, stale in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now - 60)) do
   redis.call('SREM', KEYS[1], stale)
   redis.call('ZREM', KEYS[3], stale)

@@ -53,6 +53,7 @@ class RedisConnection:
         self._address = ""  # of this end, as reported by the server
         self._predecessor = ""
         self._place = ""  # the server at the other end
+        self._used = 0.0  # time of the last request, where idle connections are checked
 
     @property
     def is_open(self) -> bool:
@@ -116,6 +117,22 @@ class RedisConnection:
     def is_stale(self) -> bool:
         """Whether the server has closed the connection, or sent data without a request."""
         return self._sock is not None and bool(self._poller.poll(0))
+
+    def _is_unfit(self) -> bool:
+        """Whether the connection is stale, or was idle so long that it is checked, and does not answer."""
+        if self.is_stale():
+            return True
+        if not self.door.idle_check_s:
+            return False
+        now = time.monotonic()
+        was, self._used = self._used, now
+        if self._sock is None or now - was <= self.door.idle_check_s:
+            return False
+        try:
+            self.call("PING")
+        except BrokerError:
+            return True
+        return False
 
     def send(self, packed: bytes) -> None:
         """Write all of it, or raise NotSent (the connection is closed then)."""
@@ -287,7 +304,7 @@ class RedisConnection:
     def safe_calls(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """calls() in one transaction, repeated once on a new connection when the first connection was found
         dead before anything can have been executed."""
-        if self.is_stale():
+        if self._is_unfit():
             self.drop()
         single = len(commands) == 1
         if single:
@@ -323,7 +340,7 @@ class RedisConnection:
 
     def run(self, script: Script, keys: Sequence[Any], arguments: Sequence[Any], safe: bool = False) -> Any:
         """Run a script by its digest; its text is sent only when the server does not have it."""
-        if safe and self.is_stale():
+        if safe and self._is_unfit():
             self.drop()
         rest = self._rest(keys, arguments)
         (reply,) = self._replies([pack((*script.head, *rest))])

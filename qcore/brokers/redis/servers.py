@@ -53,6 +53,8 @@ class ServerSelector:
         self.heartbeat_s = _seconds(options, "heartbeat_s", checked_s)
         # A server that does not answer for this long counts as dead.
         self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
+        # A connection that was idle for so long is checked before its next request; 0: none is.
+        self.idle_check_s = float(options.get("idle_check_s") or 0)
         self._options = options
         self._sentinel: Any = None
         self.cluster: Any = None  # in a cluster: topology/cluster.py

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -232,20 +233,20 @@ class _ToLog:
     def __init__(self, logger: logging.Logger, at: int, under: TextIO) -> None:
         self._logger, self._level, self._under = logger, at, under
         self._rest = ""
-        self._inside = False
+        self._thread = threading.local()
 
     def write(self, text: str) -> int:
-        if self._inside:
+        if getattr(self._thread, "logs", False):
             return len(text)  # the log handler itself writes: no recursion
         self._rest += text
         *lines, self._rest = self._rest.split("\n")
-        self._inside = True
+        self._thread.logs = True
         try:
             for line in lines:
                 if line.strip():
                     self._logger.log(self._level, "%s", line)
         finally:
-            self._inside = False
+            self._thread.logs = False
         return len(text)
 
     def flush(self) -> None:
@@ -304,8 +305,10 @@ class _Bytes:
 
 
 def redirect_output(conf: Config) -> None:
-    """Log the output of this process, if the setting worker_redirect_stdouts is on."""
-    if not conf.worker_redirect_stdouts or not conf.worker_hijack_root_logger:
+    """Log the output of this process, if the setting worker_redirect_stdouts is on; not where the signal
+    setup_logging has receivers, nor where nothing would write it."""
+    has_handlers = conf.worker_hijack_root_logger or logging.getLogger().handlers
+    if not conf.worker_redirect_stdouts or setup_logging.receivers or not has_handlers:
         return
     at = level(conf.worker_redirect_stdouts_level)
     logger = logging.getLogger("qcore.redirected")

@@ -15,7 +15,8 @@ from qcore.brokers.contract.records import Delivery, Settlement
 from qcore.events.sender import EventSender
 from qcore.signals import after_task_publish, published, task_received
 from qcore.wire.outcome import End, Outcome
-from qcore.wire.task import TaskMessage, short_repr
+from qcore.wire.reprs import short_repr
+from qcore.wire.task import TaskMessage
 from qcore.worker.in_flight import InFlight
 from qcore.worker.process.log_setup import Lines
 from qcore.worker.services.task_signals import TaskSignals

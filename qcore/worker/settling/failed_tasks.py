@@ -12,6 +12,7 @@ import time
 from qcore.errors import Malformed
 from qcore.wire import task as task_wire
 from qcore.wire.failure import RETRY_OF, TEXT_BYTES, FailedTask, short, short_end
+from qcore.wire.reprs import short_repr
 from qcore.wire.task import TaskMessage
 from qcore.worker.in_flight import InFlight
 
@@ -57,4 +58,4 @@ def _arguments(message: TaskMessage) -> tuple[str, str]:
         body = task_wire.read_body(message)
     except Malformed:
         return "", ""
-    return short(task_wire.short_repr(tuple(body.args))), short(task_wire.short_repr(body.kwargs))
+    return short(short_repr(tuple(body.args))), short(short_repr(body.kwargs))

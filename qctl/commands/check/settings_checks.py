@@ -18,8 +18,8 @@ from qcore.results.celery_stores import STORES
 from qcore.results.registry import celery_backend, results
 from qcore.settings.celery_defaults import DEFAULTS
 from qcore.settings.config import canonical, is_misspelt
+from qcore.settings.effects import ALIKE, NO_EFFECT, NOR_IN_CELERY, condition, usual, without_effect
 from qcore.settings.effects import DIFFERENT as DIFFERS
-from qcore.settings.effects import NO_EFFECT, condition, usual, without_effect
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
 from qctl.commands.check.findings import DIFFERENT, ERROR, LEFT_OUT, NOTE, Finding, differences
@@ -235,9 +235,11 @@ def _effects(known: list[tuple[Use, str]]) -> Iterator[Finding]:
     for use, name in known:
         has_default = not isinstance(use.value, Unknown) and use.value == usual(name)
         if name in NO_EFFECT and not has_default:
-            yield _of(DIFFERENT, use, f"no effect: {NO_EFFECT[name]}", "leave it out")
+            level = NOTE if name in NOR_IN_CELERY else DIFFERENT
+            yield _of(level, use, f"no effect: {NO_EFFECT[name]}", "leave it out")
         elif name in idle and not unclear and not has_default:
-            yield _of(DIFFERENT, use, f"no effect with these settings: {condition(name)}", "leave it out")
+            level = NOTE if name in ALIKE else DIFFERENT
+            yield _of(level, use, f"no effect with these settings: {condition(name)}", "leave it out")
         elif name in DIFFERS and name not in _BY_VALUE and name not in idle and not has_default:
             yield _of(NOTE, use, DIFFERS[name])
 

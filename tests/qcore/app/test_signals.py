@@ -170,7 +170,7 @@ OF_NO_TASK = wrap(b'["text"]', exchange="", routing_key="celery", headers={"lang
 
 
 def test_a_worker_sends_what_celerys_sends(redis_url: str, processes: Processes, tmp_path: Path) -> None:
-    found = {}
+    found, printed = {}, {}
     for package in ("celery", "qcore"):
         to = tmp_path / f"{package}.txt"
         env = {"SIGNALLED_BY": package, "SIGNALLED_URL": redis_url, "SIGNALLED_TO": str(to)}
@@ -210,6 +210,8 @@ def test_a_worker_sends_what_celerys_sends(redis_url: str, processes: Processes,
         worker.term()
         assert worker.wait() == 0
         client.close()
+        lines = re.findall(r"^(?:\[.*: (\w+)/.*\] )?(printed .*)$", worker.output(), re.MULTILINE)
+        printed[package] = Counter(lines)
         text = to.read_text()
         for task_id, name in ids.items():
             text = text.replace(task_id, f"<{name}>")
@@ -218,4 +220,6 @@ def test_a_worker_sends_what_celerys_sends(redis_url: str, processes: Processes,
         own = re.compile(r"\w+ task_(failure|postrun) signalled\.clumsy")
         found[package] = [line for line in text.splitlines() if not own.match(line)]
     ours, theirs = Counter(found["qcore"]), Counter(found["celery"])
+    assert printed["qcore"] == printed["celery"]
+    assert {("", "printed worker worker_init"), ("WARNING", "printed worker worker_ready")} <= set(lines)
     assert ours == theirs, f"\nqcore only: {ours - theirs}\ncelery only: {theirs - ours}"

@@ -20,7 +20,6 @@ from qcore.base.times import new_id
 from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.kombu import bulletin
 from qcore.brokers.kombu.broker import KombuBroker
-from qcore.brokers.kombu.bus import KombuListener
 from qcore.brokers.kombu.consumer import FULL_S
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerBusy, BrokerDown, Malformed, Unroutable
@@ -109,23 +108,6 @@ def test_a_queue_has_the_arguments_of_the_settings(
             connection.channel().queue_declare(
                 "celery", durable=True, auto_delete=False, arguments={"x-max-length": 9}
             )
-
-
-def test_queues_of_control_and_events_have_the_times_of_the_settings(broker_url: str) -> None:
-    settings = {
-        "control_queue_ttl": 11,
-        "control_queue_expires": 12,
-        "event_queue_ttl": 13,
-        "event_queue_expires": 14,
-    }
-    broker = open_broker(broker_url, settings)
-    control, events = broker.subscribe("celery.pidbox", node="w@h"), broker.subscribe("celeryev", "#")
-    assert isinstance(control, KombuListener) and isinstance(events, KombuListener)
-    places = [(found._place.ttl_s, found._place.expires_s) for found in (control, events)]
-    for one in (control, events, broker):
-        one.close()
-
-    assert places == [(11, 12), (13, 14)]
 
 
 # --- publish
@@ -509,7 +491,7 @@ def test_celery_declares_the_delays_over_ours(broker: KombuBroker, queue: str, r
     put(broker, queue, "a", due_at=time.time() + 30)
 
     with native(rabbit_url) as connection:
-        declare_native_delayed_delivery_exchanges_and_queues(connection, "classic")
+        declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")
 
 
 # --- quorum queues

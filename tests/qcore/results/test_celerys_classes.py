@@ -7,14 +7,17 @@ uses those of S3, DynamoDB and Azure on servers.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 from unittest.mock import MagicMock
 
+import celery
 import pytest
 
 from qcore.app.app import App
@@ -22,8 +25,11 @@ from qcore.app.key_values import KeyValueStoreBackend
 from qcore.brokers.contract.records import StoredResult
 from qcore.celery import installed
 from qcore.errors import ConfigError, mask_url
-from qcore.results.celery_stores import STORES
+from qcore.results.celery_stores import STORES, celery_file
 from qcore.results.registry import celery_backend
+from qcore.settings import effects
+from qcore.settings.stores import STORES as STORE_SETTINGS
+from qcore.settings.stores import UNTESTED
 from qcore.wire import result as wire
 from qcore.wire.outcome import ChordPart
 from tests.support.processes import ROOT
@@ -101,7 +107,7 @@ LIBRARIES = (
     "google.cloud.firestore google.cloud.firestore_admin_v1 google.cloud.storage "
     "google.cloud.storage.retry pyArango pyArango.connection pycouchdb pydocumentdb "
     "pydocumentdb.document_client pydocumentdb.documents pydocumentdb.errors "
-    "pydocumentdb.retry_options pymongo pymongo.errors"
+    "pydocumentdb.retry_options pymongo pymongo.errors requests requests.adapters"
 ).split()
 
 
@@ -121,9 +127,15 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     field.ttl_config.state = admin.Field.TtlConfig.State.ACTIVE
     rules = found["google.cloud.storage"].Client.return_value.bucket.return_value
     rules.lifecycle_rules = [{"action": {"type": "Delete"}}]
+    for store in STORES.values():  # a module that was imported without its client library
+        monkeypatch.delitem(sys.modules, store.module, raising=False)
+    before = set(sys.modules)
     installed._beside.cache_clear()
     yield found
     installed._beside.cache_clear()
+    for name in sys.modules.keys() - before:
+        if name.startswith("celery.backends."):
+            del sys.modules[name]
 
 
 def app_of(url: str, **settings: Any) -> App:
@@ -141,6 +153,121 @@ def test_the_class_of_celery_is_made_with_its_settings(
     assert type(made).__module__.startswith("celery.backends.")
     assert {name: getattr(made, name) for name in expected} == expected
     assert {name for name in sys.modules if name.startswith("celery")} == before
+
+
+#: URL, settings that it needs, and values of further settings that are not their defaults
+SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("arangodb://", {}, {"arangodb_backend_settings": ARANGO}),
+    (
+        AZURE,
+        {},
+        {
+            "azureblockblob_retry_initial_backoff_sec": 3,
+            "azureblockblob_retry_increment_base": 4,
+            "azureblockblob_retry_max_attempts": 5,
+        },
+    ),
+    (
+        "cassandra://",
+        CASSANDRA,
+        {
+            "cassandra_servers": ["c"],
+            "cassandra_port": 1,
+            "cassandra_keyspace": "other",
+            "cassandra_table": "other",
+            "cassandra_read_consistency": "ONE",
+            "cassandra_write_consistency": "ALL",
+            "cassandra_entry_ttl": 7,
+            "cassandra_options": {"protocol_version": 5},
+            "cassandra_bundle_path": "/b",
+        },
+    ),
+    ("cassandra://", CASSANDRA | {"cassandra_auth_kwargs": {"a": 1}}, {"cassandra_auth_provider": "Plain"}),
+    ("cassandra://", CASSANDRA | {"cassandra_auth_provider": "Plain"}, {"cassandra_auth_kwargs": {"a": 1}}),
+    (
+        "cosmosdbsql://:key@h",
+        {},
+        {
+            "cosmosdbsql_database_name": "d",
+            "cosmosdbsql_collection_name": "c",
+            "cosmosdbsql_consistency_level": "Eventual",
+            "cosmosdbsql_max_retry_attempts": 1,
+            "cosmosdbsql_max_retry_wait_time": 2,
+        },
+    ),
+    ("couchbase://h", {}, {"couchbase_backend_settings": {"bucket": "b", "username": "u", "password": "p"}}),
+    (
+        "elasticsearch://h",
+        {},
+        {
+            "elasticsearch_timeout": 7,
+            "elasticsearch_max_retries": 2,
+            "elasticsearch_retry_on_timeout": True,
+            "elasticsearch_save_meta_as_text": False,
+        },
+    ),
+    ("gs", {"gcs_bucket": "b", **GCS}, {"gcs_bucket": "c", "gcs_project": "q"}),
+    (
+        "gs://bucket",
+        GCS,
+        {"gcs_base_path": "x/", "gcs_threadpool_maxsize": 4, "gcs_ttl": 600},
+    ),
+    ("mongodb://h:1/x", {}, MONGO),
+]
+
+
+def calls_of(backend: Any, libraries: dict[str, Any]) -> list[Any]:
+    """The attributes that its class gave this object, what it stores, and how it calls its client library."""
+    encoded = backend.encode({"result": {"a": 1}, "traceback": None})
+    if "cqlexpires" in vars(backend):
+        backend._get_connection(write=True)
+    elif hasattr(backend, "collection") and hasattr(backend, "group_collection"):
+        pass
+    elif hasattr(backend, "set"):
+        backend.set("key", "value")
+    calls = [
+        (name, value.mock_calls)
+        for module in libraries.values()
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, MagicMock) and value.mock_calls
+    ]
+    names = set(re.findall(r"self\.(\w+)", Path(celery_file(type(backend).__module__)).read_text()))
+    own = sorted((name, value) for name, value in vars(backend).items() if name in names - {"app", "url"})
+    return [own, encoded, calls]
+
+
+#: what is another one in each object: addresses and times
+_CHANGING = re.compile(r"id='\d+'|0x[0-9a-f]+|datetime\.datetime\([^)]*\)+|\d{4}-\d\d-\d\dT[\d:.]+Z?")
+
+
+@pytest.mark.parametrize(
+    ("url", "needed", "name", "value"),
+    [(url, needed, *item) for url, needed, changed in SETTINGS for item in changed.items()],
+    ids=lambda part: part if isinstance(part, str) and "://" not in part else "",
+)
+def test_a_setting_has_the_effect_that_it_has_in_celery(
+    url: str, needed: dict[str, Any], name: str, value: Any, libraries: dict[str, Any]
+) -> None:
+    def seen(kind: type[Any], settings: dict[str, Any]) -> str:
+        for module in libraries.values():
+            for part in list(vars(module)):
+                if isinstance(vars(module)[part], MagicMock):
+                    vars(module)[part].reset_mock()
+        app = kind("x", broker="memory://", backend=url, set_as_current=False)
+        app.conf.update(settings)
+        return _CHANGING.sub("", repr(calls_of(app.backend, libraries)))
+
+    here = [seen(App, settings) for settings in (needed, needed | {name: value})]
+    there = [seen(celery.Celery, settings) for settings in (needed, needed | {name: value})]
+
+    assert here == there
+    assert (here[0] == here[1]) == (name in effects.NO_EFFECT)
+
+
+def test_a_setting_of_a_store_has_its_line() -> None:
+    changed = {name for _, _, settings in SETTINGS for name in settings}
+
+    assert {row.name for row in STORE_SETTINGS if row.name.partition("_")[0] in UNTESTED} <= changed
 
 
 def test_every_store_is_one_of_celerys() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import celery as celery_package
 import pytest
 
 from qcore.app.app import App
@@ -149,6 +150,24 @@ def test_celery_and_qcore_read_each_others_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extended", [False, True])
 def test_celery_and_qcore_read_each_others_rows(tmp_path: Path, extended: bool) -> None:
     exchange(f"db+sqlite:///{tmp_path}/r.db", extended)
+
+
+@pytest.mark.parametrize("kind", [celery_package.Celery, App])
+@pytest.mark.parametrize("at_setup", [True, False])
+def test_tables_are_made_when_the_database_is_opened(kind: Any, at_setup: bool, tmp_path: Path) -> None:
+    url = f"db+sqlite:///{tmp_path}/r.db"
+    app = kind("x", broker="memory://", backend=url, set_as_current=False)
+    app.conf.database_create_tables_at_setup = at_setup
+
+    def tables() -> set[str]:
+        with sqlite3.connect(tmp_path / "r.db") as database:
+            return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+
+    wanted = {"celery_taskmeta", "celery_tasksetmeta"}
+    backend = app.backend
+    assert (wanted <= tables()) == at_setup
+    assert backend.get_task_meta("x")["status"] == "PENDING"
+    assert wanted <= tables()
 
 
 def test_celery_and_qcore_read_each_others_keys_in_memcached(memcached_place: str, memcached: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import celery
+import celery.app.task
+import kombu
 import kombu.serialization
 import pytest
 
@@ -34,8 +37,6 @@ CELERYS = ("redis", "file", "database", "memcached")
 
 @pytest.fixture(autouse=True, scope="module")
 def backwards() -> Iterator[None]:
-    import json
-
     kombu.serialization.register(
         "backwards", lambda v: json.dumps(v)[::-1], lambda r: json.loads(r[::-1]), "application/x-backwards"
     )
@@ -72,17 +73,19 @@ def store(app: App, value: Any, state: str = wire.SUCCESS) -> str:
     return task_id
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot store compressed:UserWarning")
 @pytest.mark.parametrize("where", CELERYS)
 def test_celery_and_qcore_read_each_others_results(places: dict[str, str], where: str) -> None:
     for serializer in ALL:
         for compression in (None, "gzip", "brotli"):
             settings = {
                 "result_serializer": serializer,
-                "result_compression": compression if where in ("redis", "file") else None,
+                "result_compression": compression,
                 "result_accept_content": [serializer],
             }
             ours, theirs = apps(places[where], **settings)
 
+            assert (ours.result_form.compression is None) == (theirs.backend.compression is None)
             assert theirs.AsyncResult(store(ours, VALUE)).get(timeout=5, interval=0.01) == VALUE
             failed = theirs.AsyncResult(store(ours, LookupError("odd", 7), wire.FAILURE))
             assert failed.state == "FAILURE"
@@ -142,6 +145,35 @@ def test_rpc_messages_have_the_serializer_of_results(redis_url: str) -> None:
         found = app.results.wait(task_id, 10)
         assert found is not None and found.status == wanted
         app.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot store compressed:UserWarning")
+@pytest.mark.parametrize("persistent", [None, False, True])
+def test_rpc_messages_are_sent_as_celery_sends_them(persistent: bool | None) -> None:
+    """result_exchange and result_exchange_type have no effect on either."""
+    settings = {
+        "result_persistent": persistent,
+        "result_exchange": "x",
+        "result_exchange_type": "fanout",
+        "result_compression": "gzip",
+    }
+    ours, theirs = apps("rpc://", **settings)
+    with theirs.connection_for_write() as connection:
+        queue = kombu.Queue("replies")(connection.default_channel)
+        queue.declare()
+        request = celery.app.task.Context(id="id", reply_to="replies", correlation_id="id")
+        theirs.backend.store_result("id", VALUE, "SUCCESS", request=request)
+        there = queue.get()
+
+    meta = wire.encode("id", wire.SUCCESS, VALUE, now=0.0, form=ours.result_form)
+    message = ours.results.reply(StoredResult("id", meta, None), "replies", "id")
+    assert message is not None
+    here = envelope.decode(message.raw)
+
+    assert here.properties.delivery_mode == there.properties["delivery_mode"] == (2 if persistent else 1)
+    assert here.properties.delivery_info["exchange"] == there.delivery_info["exchange"] == ""
+    assert json.loads(envelope.body_bytes(here))["result"] == json.loads(there.body)["result"] == VALUE
+    ours.close()
 
 
 def test_an_unknown_serializer_or_compression_is_an_error_at_the_first_use() -> None:

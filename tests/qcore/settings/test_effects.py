@@ -123,8 +123,6 @@ def test_a_setting_that_nobody_reads_is_found() -> None:
 def test_defaults_that_are_not_celerys_are_named() -> None:
     """Those of this list; all others are Celery's."""
     own = {
-        "broker_heartbeat",
-        "broker_native_delayed_delivery_queue_type",
         "task_acks_late",
         "worker_deduplicate_successful_tasks",
     }
@@ -193,8 +191,6 @@ def test_how_a_setting_compares_with_celerys(name: str, words: str) -> None:
         ({"redis_client_name": "x", "result_backend": "rediss://h"}, False),
         ({"redis_client_name": "x", "result_backend": "rpc://"}, True),
         ({"redis_client_name": "x"}, True),
-        ({"result_backend_thread_safe": True, "result_backend": "django-db"}, False),
-        ({"result_backend_thread_safe": True, "result_backend": "db+sqlite:///x"}, True),
         ({"result_compression": "gzip", "result_backend": "db+sqlite:///x"}, True),
         ({"result_compression": "gzip", "result_backend": "file:///x"}, False),
         ({"result_compression": "gzip"}, False),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
 import celery
+import celery.backends.base
 import celery.exceptions
 import pytest
 from kombu import Queue
@@ -14,8 +18,11 @@ from kombu import Queue
 import qcore.celery.app
 from qcore import App
 from qcore.app.connections import Connections, consume
+from qcore.app.key_values import KeyValueStoreBackend
 from qcore.errors import BrokerDown, ConfigError, QcoreError, QueueNotFound
 from qcore.settings.config import Config
+from qcore.wire.reprs import short_repr
+from qcore.wire.task import read
 from qcore.worker.outage import reach
 from qcore.worker.process.options import concurrency_of, file_name, queue_names
 from qcore.worker.worker import Worker
@@ -131,6 +138,42 @@ def test_a_call_of_a_task_says_that_its_result_is_ignored(kind: str, redis_url: 
     assert waiting(redis_url)["ignore_result"] is True
 
 
+def test_redis_has_all_priorities_whatever_the_setting_says(kind: str, redis_url: str) -> None:
+    import redis
+
+    app_of(kind, redis_url, task_queue_max_priority=2).send_task("t", priority=9)
+
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        assert client.keys("celery*") == ["celery\x06\x169"]
+
+
+@pytest.mark.parametrize("levels", [None, 0, 1, 2, 5])
+def test_texts_of_arguments_show_so_many_levels(levels: int | None) -> None:
+    args = (
+        1,
+        "a",
+        [1, [2, [3, {"k": [4]}]]],
+        ((), ((),)),
+        {1, (2, (3, (4,)))},
+        [[[]], [{}], [(1,)], [(1, 2)]],
+    )
+    kwargs = {"x": {"y": {"z": {"u": {}}}}, "f": [[frozenset([frozenset()]), set(), {1}]], "plain": [1, 2]}
+    settings = {} if levels is None else {"task_repr_maxlevels": levels}
+    theirs = app_of("celery", **settings).amqp.as_task_v2("id", "t", args, kwargs).headers
+    app = app_of("qcore", f"memory://levels-{levels}", **settings)
+    wanted = theirs["argsrepr"], theirs["kwargsrepr"]
+
+    short = args[:4]  # of which JSON has all but the types
+    own = app_of("celery", **settings).amqp.as_task_v2("id", "t", short, {}).headers["argsrepr"]
+    app.send_task("t", short)
+    app.send_many("t", [short, short])
+    sent = [read(raw).headers["argsrepr"] for raw in app.broker.administration.peek("celery", 5)]
+
+    shown = (short_repr(args, app.conf.task_repr_maxlevels), short_repr(kwargs, app.conf.task_repr_maxlevels))
+    assert shown == wanted
+    assert sent == [own] * 3
+
+
 # --- the broker's URL
 
 
@@ -206,6 +249,112 @@ def test_the_url_of_results_has_what_other_settings_say(
     assert opened[0][0] == whole
     assert opened[0][1]["client_name"] == "mine"
     assert "socket_timeout" not in opened[0][1]
+
+
+@pytest.mark.parametrize("is_broker", [True, False])
+def test_connections_of_results_have_their_name_and_are_checked(
+    kind: str, is_broker: bool, redis_url: str
+) -> None:
+    import redis
+
+    pings = {}
+    for interval_s in (None, 0.01):
+        app = app_of(kind, redis_url if is_broker else "memory://settings", result_backend=redis_url)
+        app.conf.update(redis_client_name="mine", redis_backend_health_check_interval=interval_s)
+        with redis.Redis.from_url(redis_url) as client, client.monitor() as seen:
+            assert app.AsyncResult("x").state == "PENDING"
+            time.sleep(0.02)
+            assert app.AsyncResult("x").state == "PENDING"
+            mine = {found["addr"] for found in client.client_list() if found["name"] == "mine"}
+            client.echo("end")
+            commands = iter(seen.next_command, None)
+            said = list(itertools.takewhile(lambda found: found["command"] != "ECHO end", commands))
+        app.close()
+        places = [f"{found['client_address']}:{found['client_port']}" for found in said]
+        pings[interval_s] = any(
+            found["command"] == "PING" for found, place in zip(said, places, strict=True) if place in mine
+        )
+        assert any(place in mine for place in places)
+
+    assert pings == {None: False, 0.01: True}
+
+
+@pytest.mark.parametrize(
+    ("most", "kept"), [(2, ["a", "c"]), (-1, []), (0, ["a", "b", "c", "g"]), (None, ["a", "b", "c", "g"])]
+)
+def test_results_that_were_read_are_kept(
+    kind: str, most: int | None, kept: list[str], redis_url: str
+) -> None:
+    import redis
+
+    app = app_of(kind, result_backend=redis_url, result_cache_max=most)
+    backend = app.backend
+    for task_id in "abc":
+        backend.store_result(task_id, task_id, "SUCCESS")
+    backend.store_result("bad", ValueError("x"), "FAILURE")
+    app.GroupResult("g", [app.AsyncResult("m")]).save()
+    assert backend.restore_group("g")
+    for task_id in ("a", "b", "a", "c", "bad"):
+        assert app.AsyncResult(task_id).ready()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+
+    assert [i for i in "abc" if app.AsyncResult(i).state == "SUCCESS"] == [i for i in kept if i != "g"]
+    assert [i for i in ("a", "b", "c", "bad") if backend.is_cached(i)] == [i for i in kept if i != "g"]
+    assert (backend.restore_group("g") is not None) == ("g" in kept)
+    assert app.AsyncResult("bad").state == "PENDING"
+    assert not backend.task_result_exists("a")
+    if kept:
+        assert app.AsyncResult("a").result == "a"
+        app.AsyncResult("a").forget()
+        backend.reload_task_result("c")
+        assert app.AsyncResult("a").state == "PENDING"
+        assert backend.get_task_meta("c", cache=False)["status"] == "PENDING"
+    if kind == "celery":
+        backend.result_consumer._pubsub = None  # what is collected later has no server any more
+    app.close()
+
+
+def test_results_of_failed_tasks_have_a_time_of_their_own(kind: str, redis_url: str) -> None:
+    import redis
+
+    found = {}
+    for seconds in (None, 50, 0):
+        app = app_of(kind, result_backend=redis_url, result_expires=500, result_failure_expires=seconds)
+        for state, value in (("SUCCESS", 1), ("RETRY", KeyError("k")), ("FAILURE", KeyError("k"))):
+            app.backend.store_result(f"{state}-{seconds}", value, state)
+        with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+            found |= {key.rpartition("meta-")[2]: client.ttl(key) for key in client.keys("*meta*")}
+        app.close()
+
+    kept = {state for state, left_s in found.items() if left_s > 490}
+    assert kept == {f"{state}-{n}" for state in ("SUCCESS", "RETRY") for n in (None, 50, 0)} | {
+        "FAILURE-None"
+    }
+    assert 40 < found["FAILURE-50"] <= 50
+    assert found["FAILURE-0"] == -1
+
+
+class Ours(KeyValueStoreBackend):
+    """A backend class of another package."""
+
+
+class Theirs(celery.backends.base.KeyValueStoreBackend):  # type: ignore[misc]  # Celery has no types
+    """The same."""
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_threads_have_backends_of_their_own(kind: str, is_own: bool, is_shared: bool) -> None:
+    place = f"{__name__}:{'Ours' if kind == 'qcore' else 'Theirs'}"
+    url = "cache+memory://" if is_own else place
+    app = app_of(kind, result_backend=url, result_backend_thread_safe=is_shared)
+    with ThreadPoolExecutor(1) as other:
+        there = other.submit(lambda: (app.backend, app.backend)).result()
+
+    assert there[0] is there[1]
+    assert (there[0] is app.backend) == is_shared
+    assert app.backend is app.backend
 
 
 def test_backend_classes_have_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
+import types
 import uuid
 from typing import Any
 
 import celery
+import celery.result
 import celery.utils.graph
 import pytest
 import vine
@@ -52,6 +55,45 @@ def test_a_promise_that_is_made_to_fail(make: Any) -> None:
         result.throw(error)
 
     assert (seen, errors, result.on_ready.failed) == ([], [error], True)
+
+
+class RemoteTraceback:
+    """A stand-in for tblib.Traceback: a real traceback, of a function that is named in the text."""
+
+    def __init__(self, text: str) -> None:
+        self._name = text.split()[-1]
+
+    from_string = classmethod(lambda cls, text: cls(text))
+
+    def as_traceback(self) -> Any:
+        found: dict[str, Any] = {}
+        exec(f"def {self._name}(): raise ValueError", found)
+        try:
+            found[self._name]()
+        except ValueError as exc:
+            assert exc.__traceback__ is not None
+            return exc.__traceback__.tb_next
+
+
+@each
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_remote_traceback_is_that_of_the_exception(
+    make: Any, is_asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library: Any = types.ModuleType("tblib")
+    library.Traceback = RemoteTraceback
+    monkeypatch.setitem(sys.modules, "tblib", library)
+    monkeypatch.setattr(celery.result, "tblib", library)
+    app, task_id = app_of(make), str(uuid.uuid4())
+    app.conf.task_remote_tracebacks = is_asked
+    app.backend.store_result(task_id, KeyError("k"), "FAILURE", traceback="in far_away")
+
+    for read in (lambda r: r.get(timeout=5), lambda r: r.maybe_throw()):
+        with pytest.raises(KeyError) as caught:
+            read(app.AsyncResult(task_id))
+
+        assert (caught.traceback[-1].name == "far_away") == is_asked
+        assert not hasattr(caught.value, "__notes__")
 
 
 @each

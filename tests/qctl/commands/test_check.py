@@ -121,7 +121,7 @@ def test_settings_are_found_wherever_a_project_has_them(
         "import celeryconf\nfrom celery import Celery\n"
         "app = Celery('y')\napp.config_from_object(celeryconf)\n"
     )
-    (tmp_path / "celeryconf.py").write_text("result_cache_max = 10\ntask_serialiser = 'json'\n")
+    (tmp_path / "celeryconf.py").write_text("worker_timer = 'x'\ntask_serialiser = 'json'\n")
     (tmp_path / "classes.py").write_text(
         "from celery import Celery\nclass Config:\n    worker_lost_wait = 3\n"
         "app = Celery('z')\napp.config_from_object(Config)\n"
