@@ -61,9 +61,9 @@ TASK_FIELDS = (
 )
 
 QUEUE_FIELDS = (
-    Field("QUEUE", 14, 0, grows=True, order="name", most=40),
+    Field("QUEUE", 14, 0, grows=True, middle=True, order="name", most=40),
     Field("READY", 7, 0, right=True, order="ready"),
-    Field("TREND", 12, 1, grows=True),
+    Field("TREND", 12, 1, grows=2),
     Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
     Field("DELAYED", 7, 5, right=True, order="delayed"),
     Field("OLDEST", 6, 3, right=True, order="oldest_s"),
@@ -172,11 +172,11 @@ class CellFormatter:
         self._task_of = getattr(picture.tasks, "of", _none)
 
     def takers(self, queue: str) -> list[WorkerRow]:
-        """The workers that take from a queue."""
+        """The workers that take from a queue, or did until they fell silent."""
         if self._takers is None:
             self._takers = {}
             for worker in self._workers:
-                for name in worker.queues if worker.state == "online" else ():
+                for name in worker.queues if worker.state != "gone" else ():
                     self._takers.setdefault(name, []).append(worker)
         return self._takers.get(queue, [])
 
@@ -260,11 +260,13 @@ class CellFormatter:
     def _consumers(self, row: QueueRow) -> str:
         """How many workers take from the queue, and which; their slots in use and rates where they fit."""
         number, room = figure(row.consumers), self.room.get("WORKERS", 0)
-        found = self.takers(row.name) if row.consumers and room >= LEAST_NAME else []
+        found = self.takers(row.name) if row.consumers is not None and room >= LEAST_NAME else []
+        if not found:
+            return number
         names = [worker.node.partition("@")[0] for worker in found]
         slots = [f" {w.running}/{w.slots}" if w.running is not None and w.slots else "" for w in found]
         rates = ["" if w.per_s is None else f" {rate(w.per_s)}/s" for w in found]
-        busy = list(map(add, names, slots))
+        busy = [name + (used if w.state == "online" else f" {w.state}") for name, used, w in zip(names, slots, found, strict=True)]
         texts = [f"{number} {', '.join(words)}".strip() for words in (map(add, busy, rates), busy)]
         return next((text for text in texts if cells(text) <= room), texts[-1])
 
