@@ -153,7 +153,10 @@ FACTS = (
     ),
     ("load", f"{_LOAD} · 0 connections refused"),
     ("events", f"1,382,556 heard · 12 lost · {_ARRIVED}"),
-    ("tasks", "604,112 remembered in about 151.3 MiB · 0 forgotten · done 602,870 · failed 1,204 · running 38"),
+    (
+        "tasks",
+        "604,112 remembered in about 151.3 MiB · 0 forgotten · done 602,870 · failed 1,204 · running 38",
+    ),
     ("can", f"{_CAN}, revokes, revoked_lookup, multi_host, lease, pauses, moves, once, failures, audits"),
 )
 

@@ -266,7 +266,10 @@ class CellFormatter:
         names = [worker.node.partition("@")[0] for worker in found]
         slots = [f" {w.running}/{w.slots}" if w.running is not None and w.slots else "" for w in found]
         rates = ["" if w.per_s is None else f" {rate(w.per_s)}/s" for w in found]
-        busy = [name + (used if w.state == "online" else f" {w.state}") for name, used, w in zip(names, slots, found, strict=True)]
+        busy = [
+            name + (used if w.state == "online" else f" {w.state}")
+            for name, used, w in zip(names, slots, found, strict=True)
+        ]
         texts = [f"{number} {', '.join(words)}".strip() for words in (map(add, busy, rates), busy)]
         return next((text for text in texts if cells(text) <= room), texts[-1])
 
