@@ -326,8 +326,8 @@ def events() -> list[dict[str, Any]]:
 
 @cache
 def history() -> Charts:
-    """Twenty minutes, more than the shortest range: a deploy at 22:13, after which charges time out, payments pile up, and one of two
-    workers falls silent."""
+    """Twenty minutes, more than the shortest range: a deploy at 22:13, after which charges time out, payments
+    pile up, and one of two workers falls silent."""
     charts, deploy = Charts(), NOW - 620
     for second in range(-1_200, 0):
         at, after = NOW + second, NOW + second - deploy

@@ -70,7 +70,7 @@ BAND_FROM = 20
 #: over which time the rates and shares of a list are, before the range of its trends
 RATES = {
     "workers": "RATE: between its replies · TREND: ",
-    "queues": "IN/S, OUT/S: since the last look · TREND: ",
+    "queues": "IN FLIGHT: of the slots of its workers · IN/S, OUT/S: since the last look · TREND: ",
     "failures": "TREND: ",
     "types": "rates, shares, percentiles, TREND: ",
 }

@@ -17,6 +17,7 @@ from qcore.wire.event import Event
 from qctl.dashboard.state.lazy_rows import LogRows, TaskRows
 from qctl.dashboard.state.search import Found, TaskSearch, Wanted
 from qctl.dashboard.state.series import Charts
+from qctl.output import state_styles
 
 RATE_WINDOW_S = 5.0
 LOG_SIZE = 1000

@@ -103,7 +103,7 @@ def _held(row: QueueRow) -> int:
 
 
 def _holds(canvas: Canvas, box: Box, scene: Scene, held: list[tuple[int, QueueRow]]) -> str:
-    """The queues with the most messages, with the history of those that are ready. Returns how many it are."""
+    """The queues with the most messages, with the history of those that are ready. Returns their number."""
     panes, whole = scene.panes, sum(count for count, _ in held) or 1
     room = widths_of(HELD, box.cells)[-1]
     lines = []

@@ -63,14 +63,14 @@ TASK_FIELDS = (
 QUEUE_FIELDS = (
     Field("QUEUE", 14, 0, grows=True, middle=True, order="name", most=40),
     Field("READY", 7, 0, right=True, order="ready"),
-    Field("TREND", 12, 1, grows=2),
+    Field("TREND", 12, 1, grows=3),
     Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
     Field("DELAYED", 7, 5, right=True, order="delayed"),
     Field("OLDEST", 6, 3, right=True, order="oldest_s"),
     Field("IN/S", 6, 5, right=True, order="in_per_s"),
     Field("OUT/S", 6, 2, right=True, order="out_per_s"),
     Field("EMPTY IN", 8, 0, right=True, order="paused"),
-    Field("WORKERS", 7, 4, grows=4, order="consumers"),
+    Field("WORKERS", 7, 4, grows=5, order="consumers"),
 )
 
 FAILURE_FIELDS = (
@@ -248,7 +248,7 @@ class CellFormatter:
             Part(row.name),
             Part(figure(row.ready), alarm),
             self.trend(self.charts.queues.get(row.name) if self.charts else None, look or "in"),
-            Part("-" if row.in_flight is None else f"{row.in_flight:,}"),
+            Part(self._in_flight(row)),
             Part("-" if row.delayed is None else f"{row.delayed:,}"),
             Part("-" if row.oldest_s is None else age(row.oldest_s)),
             Part(rate(row.in_per_s, seen)),
@@ -256,6 +256,12 @@ class CellFormatter:
             self.paused(True) if row.paused else Part(word, self.style(look)),
             Part(self._consumers(row), alarm),
         ]
+
+    def _in_flight(self, row: QueueRow) -> str:
+        """How many messages are in flight, and how many slots the workers that take from the queue have: few
+        of many are in use where others keep them busy."""
+        slots = sum(w.slots or 0 for w in self.takers(row.name) if w.state == "online")
+        return f"{figure(row.in_flight)}/{slots:,}" if slots else figure(row.in_flight)
 
     def _consumers(self, row: QueueRow) -> str:
         """How many workers take from the queue, and which; their slots in use and rates where they fit."""

@@ -15,7 +15,8 @@ from qctl.dashboard.state.rings import RANGES, Range, Series, step_for
 from qctl.dashboard.state.series import Charts, quantiles
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.cells import CellFormatter
-from qctl.dashboard.widgets.canvas import ASCII, BRAILLE, Canvas, Layer, axis_labels, nice_top, number
+from qctl.dashboard.widgets.canvas import ASCII, BRAILLE, Canvas, Layer, axis_labels, nice_top
+from qctl.dashboard.widgets.canvas import number as short
 from qctl.dashboard.widgets.virtual_table import GAP, Field, Part, widths_of
 from qctl.output.text import age, cut, cut_middle, pad, shown, width
 
@@ -68,8 +69,8 @@ class Extent(NamedTuple):
     def __str__(self) -> str:
         if self.low is None or self.high is None:
             return "-"
-        now = "-" if self.now is None else number(self.now)
-        return f"{now}{self.unit} now, {number(self.low)}-{number(self.high)}"
+        now = "-" if self.now is None else short(self.now)
+        return f"{now}{self.unit} now, {short(self.low)}-{short(self.high)}"
 
 
 #: while less than the shortest range is known, charts show the shortest of these that shows all of it
@@ -143,6 +144,15 @@ def opened(scene: Scene, cells: int, rows: int, closes: bool = False) -> Canvas:
     canvas.put(0, 0, "+" if plain else "├", frame)
     canvas.put(cells - 1, 0, "+" if plain else "┤", frame)
     return canvas
+
+
+def fitted(fields: Sequence[Field], rows: Sequence[Sequence[Part]]) -> list[Field]:
+    """The fields, those of numbers as wide as the numbers of these rows and the heading need."""
+    found = []
+    for place, field in enumerate(fields):
+        needed = max((len(cells[place].text) for cells in rows), default=0)
+        found.append(field._replace(width=max(len(field.name), needed)) if field.right else field)
+    return found
 
 
 def table(
@@ -317,7 +327,7 @@ def area(
     whole: Series | None = None,
 ) -> Extent:
     """A chart of filled lines with both axes; whole: a series that gives the top, drawn as a line. The labels
-    at its left take what they need. Returns the newest value of the first line, the lowest and the highest."""
+    at its left take what they need. Returns what the first line shows."""
     style, per_cell = scene.panes.style, canvas.per_cell
     every = [*(series[name] for name, _ in names), *([whole] if whole is not None else [])]
     scale = time_scale(scene, max(inner.cells - LEAST_LABELS, 1), per_cell)

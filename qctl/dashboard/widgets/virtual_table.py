@@ -51,6 +51,7 @@ class Field(NamedTuple):
     order: str = ""  # the attribute that rows are sorted by; empty: not sortable
     most: int = 0  # a growing column is not wider, because no value is; 0: without limit
     wide_from: int = 0  # it is shown only in tables of so many cells
+    fits: bool = False  # in a list, `width` is the most that its texts need
 
 
 class Order(NamedTuple):
@@ -142,7 +143,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.painting = Painting()
         self._cursor_key: str | None = None
         self._lines: dict[int, tuple[Any, ...]] = {}
-        self._needed: dict[str, int] = {}  # cells of the widest number so far, by column
+        self._needed: dict[str, int] = {}  # cells of the widest value so far, by column
 
     # --- what to show
 
@@ -242,8 +243,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         return fresh
 
     def _measure(self, lines: Iterable[tuple[Any, ...]]) -> bool:
-        """Note the cells that numbers need; whether some need more than any before."""
-        numbers = [(place, f.name) for place, f in enumerate(self.fields, 2) if f.right]
+        """Note the cells that values need; whether some need more than any before."""
+        numbers = [(place, f.name) for place, f in enumerate(self.fields, 2) if f.right or f.fits]
         needed, more = self._needed, False
         for line in lines:
             for place, name in numbers:
@@ -269,13 +270,13 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     @property
     def columns(self) -> list[Field]:
-        """The columns that are not hidden; the width of those of numbers is what these and the heading need."""
+        """The columns that are not hidden; those of numbers are as wide as these and the heading need."""
         found = [f for f in self.fields if f.name not in self.hidden]
-        return [f._replace(width=self._least(f)) if f.right else f for f in found]
+        return [f._replace(width=self._least(f)) if f.right or f.fits else f for f in found]
 
     def _least(self, field: Field) -> int:
         heading = len(field.name) + (bool(field.order) and field.order == self.order.by)
-        return max(heading, min(self._needed.get(field.name, 0), 2 * field.width))
+        return max(heading, min(self._needed.get(field.name, 0), field.width * (2 if field.right else 1)))
 
     # --- moving
 
