@@ -63,7 +63,7 @@ TASK_FIELDS = (
 QUEUE_FIELDS = (
     Field("QUEUE", 14, 0, grows=True, middle=True, order="name", most=40),
     Field("READY", 7, 0, right=True, order="ready"),
-    Field("TREND", 12, 1, grows=3),
+    Field("TREND", 12, 1, grows=4),
     Field("IN FLIGHT", 9, 0, right=True, order="in_flight"),
     Field("DELAYED", 7, 5, right=True, order="delayed"),
     Field("OLDEST", 6, 3, right=True, order="oldest_s"),

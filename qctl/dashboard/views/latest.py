@@ -99,7 +99,8 @@ def in_words(scene: Scene, found: Sequence[TaskSeen]) -> list[tuple[str, str, st
     )
     ago = "-" if newest_at is None else f"{age(max(scene.panes.now - newest_at, 0.0))} ago"
     look = scene.panes.style("failed") if failed else ""
-    of = f"{failed:,} of {len(ended):,} seen"
+    share = f", {failed / len(ended):.0%}" if failed else ""
+    of = f"{failed:,} of the {len(ended):,} seen{share}"
     times = [("waited", spread(waited), ""), ("ran", spread(ran), "")]
     return [("newest", ago, ""), ("failed", of, look), *times]
 
