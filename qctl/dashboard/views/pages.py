@@ -35,7 +35,7 @@ LEAST, MOST = 58, 3
 #: lines of a text; longer ones are cut at the top, where a traceback says least
 LONGEST = 2_000
 #: so many other tasks of its name are listed on the page of a task
-NEWEST = 30
+NEWEST = 60
 #: so many of them at most
 MOST_OTHERS = 14
 #: lines of a chart that has no more room
