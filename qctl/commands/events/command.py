@@ -327,14 +327,14 @@ def command(
             from qctl.dashboard.start import run_contexts
 
             return run_contexts(session, shown, many, ascii, theme)
-        from qctl.dashboard.sources.base import started
+        from qctl.dashboard.sources.base import startable
 
         feed = opened(session, Feed(replay, speed, many, moment, history))
         feed.speaks = feed.speaks and not demo
-        with started(feed):  # before the import of Textual, which takes longer than most answers
+        with startable(feed) as start:
             from qctl.dashboard.start import run
 
-            return run(session, feed, ascii, theme)
+            return run(session, feed, ascii, theme, start)
 
 
 def _contexts(session: Session, all_contexts: bool, names: list[str] | None) -> list[str]:

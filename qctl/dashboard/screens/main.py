@@ -10,7 +10,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -114,6 +114,8 @@ class MainWindow(App[int]):
         """extra: global options for the command lines of actions; where: context and warnings."""
         super().__init__()
         self.feed, self.plain, self.extra = feed, plain, tuple(extra)
+        #: starts the sources; it is called after the first picture. None: they run
+        self.start: Callable[[], None] | None = None
         self.where = where or words.Where()
         self.panes = words.CellFormatter(plain)
         for one in THEMES.values():
@@ -171,6 +173,8 @@ class MainWindow(App[int]):
         self.message_line.display = self.line.display = False
         self.table.focus()
         self.redraw()
+        if self.start is not None:
+            self.call_after_refresh(self.start)
         self.set_interval(REDRAW_S, self.redraw)
         self.app_resume_signal.subscribe(self, lambda _: self.paint_all())
         if not self.is_headless:

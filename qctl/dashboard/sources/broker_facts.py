@@ -124,9 +124,3 @@ class BrokerFacts:
             return None
         span, count = self._looks[-1][0] - last[0], server.commands - last[1].commands
         return count / span if span > 0 and count >= 0 else None  # less after a restart
-
-
-def in_order(facts: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """The lines of the screen: what never changes comes last, where a small terminal cuts it off."""
-    last = [(name, facts.pop(name)) for name in ("can",) if name in facts]
-    return (*facts.items(), *last)
