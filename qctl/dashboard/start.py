@@ -20,7 +20,6 @@ from qctl.dashboard import alert_signals, key_table, own_commands
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.screens.tabs import FleetTab
 from qctl.dashboard.sources.base import BrokenSource, Source, startable
-from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.sources.opening import MOST_BYTES
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.dashboard.views.cells import Where
@@ -46,9 +45,7 @@ def _collect_seldom() -> None:
     gc.enable()
 
 
-def run(
-    session: Session, feed: Source, plain: bool, colours: str | None, start: Callable[[], None]
-) -> int:
+def run(session: Session, feed: Source, plain: bool, colours: str | None, start: Callable[[], None]) -> int:
     """Show the dashboard of a source until it is closed; return the exit code. start() starts the source; it
     is called after the first picture."""
     return _run(session, window_for(session, feed, plain, palette_named(colours)), start)
@@ -74,6 +71,8 @@ def open_contexts(
     session: Session, names: Sequence[str], max_tasks: int
 ) -> tuple[list[Session], list[FleetTab]]:
     """A session and a tab for each context; a context with a mistake has a tab that says so."""
+    from qctl.dashboard.sources.live import LiveSource
+
     others, tabs = [], []
     for name in names:
         feed: Source

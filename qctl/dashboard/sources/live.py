@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from qcore.app.app import App
     from qcore.brokers.contract.records import Member
     from qcore.control.client import Answers
-    from qctl.dashboard.state.failures import Heard
     from qctl.dashboard.sources.schedule_poll import SchedulePoll
+    from qctl.dashboard.state.failures import Heard
 
 ASK_EVERY_S = 2.0
 #: workers queried per second at most: a large fleet has a longer interval

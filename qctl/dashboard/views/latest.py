@@ -17,7 +17,8 @@ from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.series import quantiles, spark_of
 from qctl.dashboard.state.snapshot import Snapshot, WorkerRow
 from qctl.dashboard.views import panels
-from qctl.dashboard.views.cells import CALL, TASK_FIELDS, WORKER_FIELDS, arguments
+from qctl.dashboard.views.cells import arguments
+from qctl.dashboard.views.columns import CALL, TASK_FIELDS, WORKER_FIELDS
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of

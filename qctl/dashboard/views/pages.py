@@ -48,7 +48,7 @@ CALL = ("arguments", "keywords")
 LINKS = ("parent", "root")
 ENDED = ("result", "exception")
 #: the chart of a panel: where it is drawn
-Draw = Callable[[Canvas, Box], None]
+Draw = Callable[[Canvas, Box], object]
 #: the parts of a line: text, and the word of its style
 Line = list[tuple[str, str]]
 

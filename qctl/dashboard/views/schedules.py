@@ -14,7 +14,8 @@ from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.state.schedules import SPAN_S, ScheduleBoard, ScheduleRow
 from qctl.dashboard.views import latest, panels
 from qctl.dashboard.views.alerts import figure
-from qctl.dashboard.views.cells import CALL, TASK_FIELDS, CellFormatter
+from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views.columns import CALL, NOT_READ, SCHEDULE_FIELDS, TASK_FIELDS
 from qctl.dashboard.views.panels import Box, Scene, opened
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part
@@ -23,20 +24,6 @@ from qctl.output.secrets import hide
 from qctl.output.text import age, count, cut, pad, shown, width
 from qctl.output.writer import to_json
 
-FIELDS = (
-    Field("NAME", 13, 0, grows=True, order="name", most=24),
-    Field("SCHEDULE", 18, 0, grows=True, order="schedule", most=40),
-    Field("STATUS", 8, 0, order="status", fits=True),
-    Field("NEXT IN", 7, 0, right=True, order="next_at"),
-    Field("LAST", 7, 1, right=True, order="last_at"),
-    Field("LATE", 6, 2, right=True, order="late_s"),
-    Field("RUNS", 7, 6, right=True, order="runs"),
-    Field("MISSED", 6, 0, right=True, order="missed"),
-    Field("OVERLAP", 7, 5, right=True, order="overlapped"),
-    Field("RESULT", 10, 3, fits=True),
-    Field("TASK", 18, 3, grows=3, order="task"),
-)
-NOT_READ = "the schedule has not been read yet"
 EMPTY = (
     "there is no schedule entry\n"
     "`qctl -A proj beat` declares those of a project\n"
@@ -120,7 +107,7 @@ def cells(panes: CellFormatter, row: ScheduleRow) -> list[Part]:
     item = row.item
     if item is None:
         unknown = "?" if row.problem else "…"
-        words = [unknown] * (len(FIELDS) - 3)
+        words = [unknown] * (len(SCHEDULE_FIELDS) - 3)
         return [Part(row.name), Part(cut(row.problem, 60) or unknown), _status(panes, row), *map(Part, words)]
     ran = row.time("last_at")
     return [
@@ -269,27 +256,14 @@ def entry(canvas: Canvas, inner: Box, scene: Scene, row: ScheduleRow) -> tuple[s
     )
     when = "  ".join(filter(None, (item["schedule"], zone)))
     policies = [("not published", item["problem"])] if item["problem"] else _policies(row)
+    late = _late(history or ())
     if wide:
-        rows = [("schedule", when), ("task", _called(row)), ("queue", str(item["queue"] or "-"))]
-        rows += [*policies, ("by", str(item["last_by"] or "-")), *_late(history or ())]
+        facts = [("schedule", when), ("task", _called(row)), ("queue", str(item["queue"] or "-"))]
+        facts += [*policies, ("by", str(item["last_by"] or "-")), *late]
         bad = panes.style("failed")
-        facts = [(name, text, bad if name == "not published" else "") for name, text in rows]
-        room = panels.flow(canvas, inner, scene, facts)
-        said = _last(panes, history, room.cells // 2)
-        left = room.cells - sum(width(part.text) for part in said)
-        _write_parts(canvas, room, room.y, [*said, *_next_instants(panes, row, left)])
-        beside = max(room.rows - 2, 0)
-        lines = [_decision(scene, one) for one in (history or ())[: 2 * beside]]
-        needed = [max((len(line[n].text) for line in lines), default=0) for n in range(len(HISTORY))]
-        fields = [
-            field if field.grows else field._replace(width=max(cells, len(field.name)))
-            for field, cells in zip(HISTORY, needed, strict=True)
-        ]
-        left = room._replace(y=room.y + 1, rows=room.rows - 1, cells=(room.cells - 2) // 2)
-        right = left._replace(x=room.x + room.cells - left.cells)
-        for box, some in ((left, lines[:beside]), (right, lines[beside:])):
-            if some or box is left:
-                panels.table(canvas, box, scene, fields, some)
+        styled = [(name, text, bad if name == "not published" else "") for name, text in facts]
+        _decisions(canvas, panels.flow(canvas, inner, scene, styled), scene, row, history)
+        late = []
     else:
         queue = f"queue {item['queue']}" if item["queue"] else ""
         canvas.text(inner.x, inner.y, "  ".join(filter(None, (when, _called(row), queue))), "", inner.cells)
@@ -298,11 +272,32 @@ def entry(canvas: Canvas, inner: Box, scene: Scene, row: ScheduleRow) -> tuple[s
         lines = [_last(panes, history, inner.cells), *(_record(panes, one) for one in history or ())]
         for line, parts in enumerate(lines[: max(inner.rows - 2, 0)]):
             _write_parts(canvas, inner, inner.y + 2 + line, parts)
-    said = [f"{name} {text}" for name, text in _late(history or ())] if not wide else []
     tasks = [latest.task_of(scene.picture, one.task_id) for one in history or () if one.task_id]
     ran = [task.runtime for task in tasks if task is not None and task.runtime is not None]
-    said += [f"ran {latest.spread(ran)}"] if ran else []
-    return row.name, " · ".join([*said, "Enter opens it"])
+    spans = [*late, *([("ran", latest.spread(ran))] if ran else [])]
+    return row.name, " · ".join([*(f"{name} {text}" for name, text in spans), "Enter opens it"])
+
+
+def _decisions(
+    canvas: Canvas, room: Box, scene: Scene, row: ScheduleRow, history: Sequence[HistoryRecord] | None
+) -> None:
+    """The last decisions and the instants to come in a line, and below it the decisions in two columns."""
+    said = _last(scene.panes, history, room.cells // 2)
+    rest = room.cells - sum(width(part.text) for part in said)
+    _write_parts(canvas, room, room.y, [*said, *_next_instants(scene.panes, row, rest)])
+    tall = max(room.rows - 2, 0)
+    lines = [_decision(scene, one) for one in (history or ())[: 2 * tall]]
+    fields = [
+        field
+        if field.grows
+        else field._replace(width=max(len(field.name), *(len(line[place].text) for line in lines)))
+        for place, field in enumerate(HISTORY if lines else ())
+    ]
+    left = room._replace(y=room.y + 1, rows=room.rows - 1, cells=(room.cells - 2) // 2)
+    right = left._replace(x=room.x + room.cells - left.cells)
+    for box, some in ((left, lines[:tall]), (right, lines[tall:])):
+        if some:
+            panels.table(canvas, box, scene, fields, some)
 
 
 def _late(history: Sequence[HistoryRecord]) -> list[tuple[str, str]]:
