@@ -6,7 +6,6 @@ In:  a session and options.  Out: the exit code; the terminal is restored.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
 from collections.abc import Callable, Sequence
@@ -33,6 +32,8 @@ _M_MMAP_THRESHOLD = -3
 
 def _give_memory_back() -> None:
     """Make freed large blocks return to the system at once, wherever they lie (glibc only)."""
+    import ctypes
+
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 17)
 
@@ -93,9 +94,13 @@ def open_contexts(
 def _run(session: Session, window: Dashboard, start: Callable[[], None]) -> int:
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
-    _give_memory_back()
     _collect_seldom()
-    window.start = start
+
+    def begin() -> None:
+        _give_memory_back()
+        start()
+
+    window.start = begin
     code: Any = window.run()
     failure = getattr(window, "_exception", None)
     if failure is not None:

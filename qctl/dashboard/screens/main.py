@@ -178,6 +178,11 @@ class MainWindow(App[int]):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
             self._follow_stops(asyncio.get_running_loop())
+        self.take_keys()
+
+    def take_keys(self) -> None:
+        """Bind the user's keys. Textual calls every class's own on_mount(), so there is only one."""
+        raise NotImplementedError
 
     def _follow_stops(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let Textual's handler of SIGCONT take the terminal again after its handler of SIGTSTP only. Else it
@@ -376,13 +381,8 @@ class MainWindow(App[int]):
         text, found = Text(no_wrap=True, overflow="ellipsis"), [e for e in picture.episodes if e.is_open]
         for number, alert in enumerate(found):
             look = state_styles.look("FAILURE")
-            sign = (
-                (look.ascii if self.plain else look.glyph)
-                if alert.word == "failed"
-                else "!"
-                if self.plain
-                else "▲"
-            )
+            signs = (look.ascii, "!") if self.plain else (look.glyph, "▲")
+            sign = signs[alert.word != "failed"]
             text.append((" | " if self.plain else " · ") if number else " ", self.panes.style("faint"))
             text.append(shown(f"{sign} {alert.what}"), self.panes.style(alert.word))
             if alert.after and not number:

@@ -36,8 +36,7 @@ class PowerWindow(AlertWindow):
             if command.key:
                 self.bind(command.key, f"own({number})", description=command.name)
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def take_keys(self) -> None:
         self.set_keymap(dict(self.key_table.keymap))
         problems = (*self.key_table.problems, *self.own.problems, *self.signals.problems)
         if problems:

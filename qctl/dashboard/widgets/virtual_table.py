@@ -255,7 +255,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     def repaint_picture(self, everything: bool = False) -> None:
         """Draw the picture anew, and show what changed."""
-        if self.painter is None:
+        if self.painter is None or not self.size:  # it has no size before its first layout
             return
         regions = self.painting.put(self.painter())
         if everything or regions is None:
