@@ -97,8 +97,8 @@ def _run(session: Session, window: Dashboard, start: Callable[[], None]) -> int:
     _collect_seldom()
 
     def begin() -> None:
-        _give_memory_back()
         start()
+        _give_memory_back()
 
     window.start = begin
     code: Any = window.run()
