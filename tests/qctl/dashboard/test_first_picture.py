@@ -24,7 +24,7 @@ LATER = (
     *("qctl.commands.worker.command", "qctl.filters", "qctl.output.yaml"),
     *("qctl.dashboard.accessible", "qctl.dashboard.once", "qctl.dashboard.run_command"),
     *(f"qctl.dashboard.screens.{name}" for name in ("command_palette", "details", "dialogs", "screenshot")),
-    *(f"qctl.dashboard.sources.{name}" for name in ("broker_facts", "broker_poll", "replay", "schedule_poll")),
+    *(f"qctl.dashboard.sources.{name}" for name in ("broker_facts", "broker_poll", "schedule_poll")),
     *(f"qctl.dashboard.views.{name}" for name in ("band", "broker", "details", "latest", "pages")),
     *("qctl.dashboard.views.schedules", "qctl.dashboard.views.sentences"),
     *("qctl.dashboard.state.failures", "qctl.dashboard.state.filter_columns", "qctl.dashboard.state.history"),
@@ -47,11 +47,10 @@ main(["-b", "sqlite:///never-opened.db", "events"])
 
 def test_the_first_picture_needs_nothing_of_other_screens_nor_of_the_broker(tmp_path: Any) -> None:
     """The source starts after it, so what is imported then is what the picture needed."""
-    driver = {"TEXTUAL_DRIVER": "textual.drivers.headless_driver:HeadlessDriver"}
+    env = {**os.environ, "TEXTUAL_DRIVER": "textual.drivers.headless_driver:HeadlessDriver"}
+    line = [sys.executable, "-c", CODE]
 
-    done = subprocess.run(
-        [sys.executable, "-c", CODE], env={**os.environ, **driver}, cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run(line, env=env, cwd=tmp_path, capture_output=True, text=True)
 
     found = set(json.loads(done.stdout))
     assert "qctl.dashboard.views.overview" in found, "it was drawn"
