@@ -352,8 +352,9 @@ def area(
         _times(canvas, x, inner.y + above + 1, cells, scale, style("faint"))
     marks(canvas, scene, scale, x, inner.y + above, cells)
     crosshair(canvas, scene, scale, Box(x, inner.y, cells, above + 1))
-    known = [value for value in lines[0] if value is not None]
-    return Extent(series[names[0][0]].now, min(known, default=None), max(known, default=None), unit)
+    now = series[names[0][0]].now
+    known = [value for value in (*lines[0], now) if value is not None]
+    return Extent(now, min(known, default=None), max(known, default=None), unit)
 
 
 def _times(canvas: Canvas, x: int, y: int, cells: int, scale: TimeScale, style: str) -> None:
