@@ -212,7 +212,8 @@ class MainWindow(App[int]):
         self.paint_all()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(lambda: self.draw(self.behind))
+        if self.table.painter is None:  # a table with a picture tells when it has its new size
+            self.call_after_refresh(lambda: self.draw(self.behind))
 
     def on_virtual_table_resized(self) -> None:
         self.draw(self.behind)
