@@ -27,6 +27,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return did_you_mean(word, known)
 
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+
 class OneOf(Kind):
     """One of a few names, in any case; another word is an error with the nearest name."""
 

@@ -12,8 +12,7 @@ import click
 from qctl import exit_codes
 from qctl.cli.command import CliCommand
 from qctl.cli.session import current
-from qctl.cli.types import OneOf, Span
-from qctl.commands.worker.command import LEVELS
+from qctl.cli.types import LOG_LEVELS, OneOf, Span
 from qctl.commands.worker.detach import Identity, from_settings, run_with, to_background
 
 
@@ -45,7 +44,7 @@ from qctl.commands.worker.detach import Identity, from_settings, run_with, to_ba
     "-s", "--schedule-filename", "--schedule", metavar="FILE", help="File of a scheduler class that has one."
 )
 @click.option("--max-interval", type=Span(), help="Longest time between two looks at the entries.")
-@click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="Log level. [default: WARNING]")
+@click.option("-l", "--loglevel", type=OneOf("log level", LOG_LEVELS), help="Log level. [default: WARNING]")
 @click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr.")
 @click.option("--pidfile", metavar="FILE", help="Write the process id to this file; refuse to start twice.")
 @click.option("-D", "--detach", is_flag=True, help="Run in the background; give --logfile too.")

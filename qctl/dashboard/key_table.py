@@ -11,12 +11,15 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qctl import exit_codes
 from qctl.configuration import tables
 from qctl.configuration.directories import config_dir
 from qctl.dashboard.keys import DETAILS, MAIN, TABLE, Key
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 #: keys that end the dashboard whatever keys.toml says
 ALWAYS = {"quit": "ctrl+c"}
@@ -102,6 +105,22 @@ def key_shown(keys: str) -> str:
         )
         for key in keys.split(",")
     )
+
+
+def footer(keys: tuple[Key, ...], before: str = "", width: int = 0) -> Text:
+    """The keys for the footer, on one line of so many cells (0: any number): those that fit as a whole."""
+    from rich.text import Text
+
+    text = Text(before, style="dim", no_wrap=True)
+    for key in keys:
+        if key.in_footer:
+            words = key.words.partition(":")[0]
+            if width and text.cell_len + len(f" {key.shown} {words}") > width:
+                break
+            text.append(f" {key.shown}", "bold")
+            text.append(f" {words} ", "dim")
+    text.rstrip()
+    return text
 
 
 def load(views: Sequence[tuple[str, str]], path: Path | None = None) -> KeyTable:

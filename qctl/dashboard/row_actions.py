@@ -11,10 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from qcore.events.store.table import TaskSeen
-from qcore.schedules.specs import text_of
 from qctl.dashboard.state.schedules import ScheduleRow
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, WorkerRow
-from qctl.fleet.schedules import PAUSED
 from qctl.output.text import count
 
 REVERSIBLE, COSTLY, IRREVERSIBLE = "reversible", "costly", "irreversible"
@@ -107,6 +105,8 @@ def _entry_of(rows: Sequence[Any]) -> ScheduleRow | None:
 def pause(rows: Sequence[Any], every: str) -> RowAction | None:
     entry = _entry_of(rows)
     if entry is not None:
+        from qctl.fleet.schedules import PAUSED
+
         on, off = ("schedule", "pause", entry.name), ("schedule", "resume", entry.name)
         if entry.status == PAUSED:
             return RowAction(off, f"resume {entry.name}: publish it from its next instant on", REVERSIBLE, on)
@@ -209,6 +209,8 @@ def edit_schedule(row: ScheduleRow, text: str) -> RowAction | None:
     """Another schedule for an entry; it is undone as far as the one that it has can be written as text."""
     if row.item is None:
         return None
+    from qcore.schedules.specs import text_of
+
     words, before = ("schedule", "edit", row.name, "--schedule", text), text_of(row.item["spec"])
     undo: tuple[str, ...] = ("schedule", "edit", row.name, "--schedule", before) if before else ()
     if row.item["source"] is not None and not row.edited:

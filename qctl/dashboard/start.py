@@ -6,10 +6,9 @@ In:  a session and options.  Out: the exit code; the terminal is restored.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,8 +18,7 @@ from qctl.cli.read_only import permit
 from qctl.dashboard import alert_signals, key_table, own_commands
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.screens.tabs import FleetTab
-from qctl.dashboard.sources.base import BrokenSource, Source, started
-from qctl.dashboard.sources.live import LiveSource
+from qctl.dashboard.sources.base import BrokenSource, Source, startable
 from qctl.dashboard.sources.opening import MOST_BYTES
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.dashboard.views.cells import Where
@@ -34,6 +32,8 @@ _M_MMAP_THRESHOLD = -3
 
 def _give_memory_back() -> None:
     """Make freed large blocks return to the system at once, wherever they lie (glibc only)."""
+    import ctypes
+
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 17)
 
@@ -46,9 +46,10 @@ def _collect_seldom() -> None:
     gc.enable()
 
 
-def run(session: Session, feed: Source, plain: bool, colours: str | None = None) -> int:
-    """Show the dashboard of a started source until it is closed; return the exit code."""
-    return _run(session, window_for(session, feed, plain, palette_named(colours)))
+def run(session: Session, feed: Source, plain: bool, colours: str | None, start: Callable[[], None]) -> int:
+    """Show the dashboard of a source until it is closed; return the exit code. start() starts the source; it
+    is called after the first picture."""
+    return _run(session, window_for(session, feed, plain, palette_named(colours)), start)
 
 
 def run_contexts(
@@ -58,10 +59,10 @@ def run_contexts(
     palette = palette_named(colours)
     others, tabs = open_contexts(session, names, max_tasks)
     try:
-        with started(*(tab.feed for tab in tabs)):
+        with startable(*(tab.feed for tab in tabs)) as start:
             window = window_for(session, tabs[0].feed, plain, palette)
             window.use_tabs(tabs)
-            return _run(session, window)
+            return _run(session, window, start)
     finally:
         for other in others:
             other.close()
@@ -71,6 +72,8 @@ def open_contexts(
     session: Session, names: Sequence[str], max_tasks: int
 ) -> tuple[list[Session], list[FleetTab]]:
     """A session and a tab for each context; a context with a mistake has a tab that says so."""
+    from qctl.dashboard.sources.live import LiveSource
+
     others, tabs = [], []
     for name in names:
         feed: Source
@@ -88,11 +91,16 @@ def open_contexts(
     return others, tabs
 
 
-def _run(session: Session, window: Dashboard) -> int:
+def _run(session: Session, window: Dashboard, start: Callable[[], None]) -> int:
     if session.options.no_color:
         os.environ["NO_COLOR"] = "1"
-    _give_memory_back()
     _collect_seldom()
+
+    def begin() -> None:
+        start()
+        _give_memory_back()
+
+    window.start = begin
     code: Any = window.run()
     failure = getattr(window, "_exception", None)
     if failure is not None:

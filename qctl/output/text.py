@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from qcore.base.escapes import shown as shown
@@ -30,9 +31,10 @@ def width(text: str) -> int:
     """The number of terminal cells that `text` takes."""
     if text.isascii():
         return len(text)
-    return sum(_cells(char) for char in text)
+    return sum(map(_cells, text))
 
 
+@lru_cache(maxsize=4096)  # a screen has few different characters, and asks for each of its cells
 def _cells(char: str) -> int:
     if unicodedata.combining(char):
         return 0

@@ -14,7 +14,6 @@ from typing import Any
 from qcore.errors import mask_url
 from qctl.options import Globals
 from qctl.output import formats, records, state_styles
-from qctl.output.csv_fields import fields_of
 from qctl.output.secrets import hide
 from qctl.output.sort_and_columns import Shape, shaped
 from qctl.output.table import Cell, Column, lines
@@ -184,6 +183,8 @@ class Output:
         else:
             chosen = [column.key for column in shape.columns]
             if not self.options.listing.columns:
+                from qctl.output.csv_fields import fields_of
+
                 every = dict.fromkeys([*(fields or fields_of(schema)), *records.all_fields(safe)])
                 chosen = list(every) or chosen
             self.records(safe, chosen)

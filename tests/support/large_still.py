@@ -20,7 +20,7 @@ from tests.support import still
 from tests.support.still import NOW, START, STATS, entry, failure, history
 
 #: seconds of a slot of the charts, and how many of them there are
-STEP_S, SLOTS = 15, 62
+STEP_S, SLOTS = 15, 80
 SITES = ("ams", "fra", "ber", "lon")
 #: queue -> messages that wait, how many arrive in a second
 MORE_QUEUES = {
@@ -264,7 +264,7 @@ def _wave(number: int, slot: int) -> float:
 
 @cache
 def large_history() -> Charts:
-    """The quarter of an hour of still.py, and what the others did in it."""
+    """The twenty minutes of still.py, and what the others did in it."""
     charts = history().frozen()
     last = int(NOW) // STEP_S
     slots = range(last - SLOTS, last)

@@ -17,9 +17,8 @@ import click
 from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import Session, current
-from qctl.cli.types import Moment, Names, OneOf, ScreenSize, Span
+from qctl.cli.types import LOG_LEVELS, Moment, Names, OneOf, ScreenSize, Span
 from qctl.commands.events.daemon import Daemon
-from qctl.commands.worker.command import LEVELS
 from qctl.commands.worker.detach import Identity, run_with
 from qctl.dashboard.sources.opening import Feed, opened
 from qctl.output.writer import speaks_unicode
@@ -178,7 +177,7 @@ class FilterWords(click.Argument):
 @click.option(
     "-l",
     "--loglevel",
-    type=OneOf("log level", LEVELS),
+    type=OneOf("log level", LOG_LEVELS),
     help="--camera, --record: log level. [default: WARNING]",
 )
 @click.option("-f", "--logfile", metavar="FILE", help="--camera, --record: log to this file, not to stderr.")
@@ -327,14 +326,14 @@ def command(
             from qctl.dashboard.start import run_contexts
 
             return run_contexts(session, shown, many, ascii, theme)
-        from qctl.dashboard.sources.base import started
+        from qctl.dashboard.sources.base import startable
 
         feed = opened(session, Feed(replay, speed, many, moment, history))
         feed.speaks = feed.speaks and not demo
-        with started(feed):  # before the import of Textual, which takes longer than most answers
+        with startable(feed) as start:
             from qctl.dashboard.start import run
 
-            return run(session, feed, ascii, theme)
+            return run(session, feed, ascii, theme, start)
 
 
 def _contexts(session: Session, all_contexts: bool, names: list[str] | None) -> list[str]:

@@ -13,14 +13,12 @@ from qcore.pools import patch_for
 from qctl import COLLECT, COLLECT_AT_START, exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import current
-from qctl.cli.types import Kind, Names, OneOf, Span
+from qctl.cli.types import LOG_LEVELS, Kind, Names, OneOf, Span
 from qctl.cli.unlike_celery import accepted
 from qctl.commands.worker.detach import Identity, from_settings, run_with, to_background, without_option
 
 if TYPE_CHECKING:
     from qcore.app.app import App
-
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
 class Concurrency(Kind):
@@ -179,7 +177,7 @@ class WorkerGroup(CliGroup):
 @click.option("-Q", "--queues", type=Names(), help="Queues to consume, in this order.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to consume.")
 @click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")
-@click.option("-l", "--loglevel", type=OneOf("log level", LEVELS), help="Log level. [default: WARNING]")
+@click.option("-l", "--loglevel", type=OneOf("log level", LOG_LEVELS), help="Log level. [default: WARNING]")
 @click.option("-f", "--logfile", metavar="FILE", help="Log to this file instead of stderr; %n, %h as in -n.")
 @click.option(
     "--log-format",

@@ -11,18 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qctl.dashboard.row_actions import REVERSIBLE, VERBS, RowAction
-from qctl.dashboard.run_command import CommandResult, Running, answer
-from qctl.dashboard.screens.details import DetailScreen
-from qctl.dashboard.screens.dialogs import Question
 from qctl.dashboard.screens.list_keys import ListWindow
 from qctl.dashboard.screens.main import TASKS
-from qctl.dashboard.views.details import sheet_of
 from qctl.dashboard.views.overview_lists import Link
-from qctl.fleet.event_record import record_of
-from qctl.fleet.task_tree import tree_lines
 
 if TYPE_CHECKING:
+    from qctl.dashboard.row_actions import RowAction
+    from qctl.dashboard.run_command import CommandResult, Running
     from qctl.dashboard.sources.base import Source
 
 
@@ -56,6 +51,10 @@ class CommandWindow(ListWindow):
 
     def _answer(self, line: tuple[str, ...], place: Place | None = None) -> str:
         """The output of a command; a workflow that is in the event table is drawn without one."""
+        from qctl.dashboard.run_command import answer
+        from qctl.fleet.event_record import record_of
+        from qctl.fleet.task_tree import tree_lines
+
         feed, extra, _, _ = place or self.place
         if line[:2] == ("task", "tree"):
             family = feed.memory.state.table.family(line[2])
@@ -77,6 +76,9 @@ class CommandWindow(ListWindow):
 
     def _open_tab(self, name: str, of: str) -> None:
         """Open the page of the row at this tab, whose command then runs in the background."""
+        from qctl.dashboard.screens.details import DetailScreen
+        from qctl.dashboard.views.details import sheet_of
+
         if self.focused is self.line:
             return
         sheet = sheet_of(self.under_cursor)
@@ -101,6 +103,8 @@ class CommandWindow(ListWindow):
 
     def action_act(self, verb: str) -> None:
         """Run an action on the marked rows or the current one; costly ones need confirmation."""
+        from qctl.dashboard.row_actions import VERBS
+
         if self.focused is self.line:
             return
         rows = [r.target if isinstance(r, Link) else r for r in self.table.marked.values()]
@@ -128,6 +132,9 @@ class CommandWindow(ListWindow):
         return key, item.target, rows.index(item.target) if item.target in rows else 0
 
     def _ask_or_do(self, act: RowAction | None) -> None:
+        from qctl.dashboard.row_actions import REVERSIBLE
+        from qctl.dashboard.screens.dialogs import Question
+
         if self.picture.trouble and self.picture.asked:
             self.show_message("not done: the broker is unreachable", "failed")
         elif self.refusal or act is None:
@@ -144,6 +151,8 @@ class CommandWindow(ListWindow):
             )
 
     def action_undo(self) -> None:
+        from qctl.dashboard.row_actions import RowAction
+
         act, self.last_act = self.last_act, None
         if act is not None and act.undo:
             self._do(RowAction(act.undo, f"undo: {act.what}", act.grade))
@@ -163,6 +172,8 @@ class CommandWindow(ListWindow):
 
     def _work(self, act: RowAction, place: Place) -> CommandResult:
         """Run the command to its end, without a time-out; called in a thread."""
+        from qctl.dashboard.run_command import CommandResult, Running
+
         try:
             running = Running(place.feed.app, act.words, place.extra)
         except OSError as exc:

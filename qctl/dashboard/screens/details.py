@@ -20,7 +20,8 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
-from qctl.dashboard.keys import DETAILS, Key
+from qctl.dashboard.key_table import footer
+from qctl.dashboard.keys import DETAILS
 from qctl.dashboard.views.details import Sheet, Tab
 from qctl.dashboard.views.pages import LEAST, as_text, page
 from qctl.output.text import shown, shown_lines
@@ -30,20 +31,6 @@ LONGEST = 200_000
 
 #: runs a command and returns its output
 Ask = Callable[[tuple[str, ...]], str]
-
-
-def footer(keys: tuple[Key, ...], before: str = "", width: int = 0) -> Text:
-    """The keys for the footer, on one line of so many cells (0: any number): those that fit as a whole."""
-    text = Text(before, style="dim", no_wrap=True)
-    for key in keys:
-        if key.in_footer:
-            words = key.words.partition(":")[0]
-            if width and text.cell_len + len(f" {key.shown} {words}") > width:
-                break
-            text.append(f" {key.shown}", "bold")
-            text.append(f" {words} ", "dim")
-    text.rstrip()
-    return text
 
 
 def facts_text(facts: Sequence[tuple[str, str]], width: int = 0) -> Text:

@@ -16,9 +16,9 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from qctl.dashboard.key_table import footer
 from qctl.dashboard.keys import ASK
 from qctl.dashboard.row_actions import IRREVERSIBLE, RowAction
-from qctl.dashboard.screens.details import footer
 from qctl.output.text import shown, shown_lines
 
 #: lines of a preview at most

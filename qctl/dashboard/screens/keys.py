@@ -14,23 +14,16 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
-from qcore.schedules.specs import text_of
 from qctl import exit_codes
 from qctl.dashboard.keys import MAIN
-from qctl.dashboard.row_actions import COSTLY, RowAction, edit_schedule
-from qctl.dashboard.run_command import command_of, has_option
-from qctl.dashboard.screens.details import DetailScreen
 from qctl.dashboard.screens.main import SCHEDULES, TASKS
-from qctl.dashboard.screens.schedule_panels import checked
 from qctl.dashboard.screens.tabs import TabWindow
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.schedules import ScheduleRow
-from qctl.dashboard.views.details import Sheet, Tab, sheet_of
 from qctl.dashboard.views.episodes import Episode
 from qctl.dashboard.views.overview_lists import TypeRow
 from qctl.dashboard.views.views import VIEWS, view_named
 from qctl.dashboard.widgets.virtual_table import VirtualTable
-from qctl.filters import FilterError, parse
 
 if TYPE_CHECKING:
     from textual.command import Provider
@@ -96,6 +89,9 @@ class Dashboard(TabWindow):
         self.feed.faster(factor)
 
     def action_details(self) -> None:
+        from qctl.dashboard.screens.details import DetailScreen
+        from qctl.dashboard.views.details import sheet_of
+
         if self.focused is self.line:
             return
         row = self.under_cursor
@@ -149,6 +145,8 @@ class Dashboard(TabWindow):
 
     def action_edit_schedule(self) -> None:
         """Type another schedule for the entry under the cursor."""
+        from qcore.schedules.specs import text_of
+
         row = self.under_cursor
         if self.focused is self.line or not isinstance(row, ScheduleRow) or row.item is None:
             self.show_message("edit does not apply to this row")
@@ -160,6 +158,8 @@ class Dashboard(TabWindow):
             self._check_schedule(self.line.value)
 
     def _check_schedule(self, text: str) -> None:
+        from qctl.dashboard.screens.schedule_panels import checked
+
         zone = self.editing.item["timezone"] if self.editing and self.editing.item else ""
         self.mistake, self.meaning = checked(text, zone)
         self.draw()
@@ -214,6 +214,8 @@ class Dashboard(TabWindow):
             return  # the line of the keys says what is wrong
         self._leave_line()
         if what == "schedule" and self.editing is not None:
+            from qctl.dashboard.row_actions import edit_schedule
+
             self.acting = []
             self._ask_or_do(edit_schedule(self.editing, text))
         elif what == "command":
@@ -230,6 +232,8 @@ class Dashboard(TabWindow):
         if self.view is not TASKS or not text.strip():
             self.wanted = None
             return
+        from qctl.filters import FilterError, parse
+
         try:
             self.wanted = parse(text)
         except FilterError as exc:
@@ -237,6 +241,11 @@ class Dashboard(TabWindow):
 
     def _run_line(self, text: str) -> None:
         """Run the typed text: a view's name, or any command of qctl."""
+        from qctl.dashboard.row_actions import COSTLY, RowAction
+        from qctl.dashboard.run_command import command_of, has_option
+        from qctl.dashboard.screens.details import DetailScreen
+        from qctl.dashboard.views.details import Sheet, Tab
+
         view = view_named(text)
         if view is not None:
             self.action_view(view.name)

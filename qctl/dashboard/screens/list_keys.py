@@ -14,11 +14,7 @@ from textual.command import SearchIcon
 
 from qctl.dashboard.key_table import key_shown
 from qctl.dashboard.screens.chart_keys import ChartWindow
-from qctl.dashboard.screens.details import DetailScreen
-from qctl.dashboard.screens.dialogs import Choice
-from qctl.dashboard.screens.screenshot import save
 from qctl.dashboard.themes import THEMES
-from qctl.dashboard.views.details import Sheet, Tab, sheet_of
 from qctl.dashboard.views.overview_lists import Link
 from qctl.dashboard.views.views import VIEWS
 from qctl.dashboard.widgets.virtual_table import Order, VirtualTable
@@ -39,6 +35,9 @@ class ListWindow(ChartWindow):
         raise NotImplementedError
 
     def action_help(self) -> None:
+        from qctl.dashboard.screens.details import DetailScreen
+        from qctl.dashboard.views.details import Sheet, Tab
+
         table = self.key_table
         views = [(key_shown(table.views[view.name]), view.name) for view in VIEWS]
         keys = [(k.shown, k.words) for k in table.main]
@@ -59,6 +58,9 @@ class ListWindow(ChartWindow):
         self.push_screen(DetailScreen(Sheet("Keys", tabs), self.asker))
 
     def action_audit(self) -> None:
+        from qctl.dashboard.screens.details import DetailScreen
+        from qctl.dashboard.views.details import Sheet, Tab
+
         tab = Tab("Audit", words=("audit", "--limit", "100"))
         self.push_screen(DetailScreen(Sheet("Audit log", (tab,)), self.asker))
 
@@ -116,6 +118,8 @@ class ListWindow(ChartWindow):
         self.table.refresh()
 
     def _choose(self, title: str, names: Mapping[str, str], now: Sequence[str], then: Any) -> None:
+        from qctl.dashboard.screens.dialogs import Choice
+
         self.push_screen(
             Choice(title, list(names), now), lambda name: then(names[name]) if name is not None else None
         )
@@ -149,6 +153,8 @@ class ListWindow(ChartWindow):
             self._copy(_id_of(row))
 
     def action_copy_all(self) -> None:
+        from qctl.dashboard.views.details import sheet_of
+
         sheet = sheet_of(self.under_cursor)
         if sheet is not None:
             raw = [t.text for t in sheet.tabs if t.name == "Raw"]
@@ -156,11 +162,15 @@ class ListWindow(ChartWindow):
             self._copy(raw[0] if raw else msgspec.json.encode(facts).decode())
 
     def action_copy_line(self) -> None:
+        from qctl.dashboard.views.details import sheet_of
+
         sheet = sheet_of(self.under_cursor)
         if sheet is not None:
             self._copy("qctl " + shlex.join(sheet.words))
 
     def action_picture(self) -> None:
+        from qctl.dashboard.screens.screenshot import save
+
         try:
             message, word = save(self), ""
         except OSError as exc:

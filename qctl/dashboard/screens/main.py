@@ -10,7 +10,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,9 +19,8 @@ from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
-from qctl.dashboard.key_table import KeyTable, key_shown
+from qctl.dashboard.key_table import KeyTable, footer, key_shown
 from qctl.dashboard.keys import SCHEDULE_ONLY
-from qctl.dashboard.screens.details import footer
 from qctl.dashboard.screens.schedule_panels import NextHour, look_of
 from qctl.dashboard.state.removed_rows import RemovedRows
 from qctl.dashboard.state.search import Wanted
@@ -29,8 +28,6 @@ from qctl.dashboard.state.series import Charts
 from qctl.dashboard.state.snapshot import EventRow, Snapshot
 from qctl.dashboard.themes import THEMES, Palette, textual_theme
 from qctl.dashboard.views import cells as words
-from qctl.dashboard.views import schedules
-from qctl.dashboard.views.band import paint as paint_band
 from qctl.dashboard.views.episodes import Episode, Episodes
 from qctl.dashboard.views.overview import Overview
 from qctl.dashboard.views.overview_lists import Link, Panel, link_key
@@ -40,12 +37,12 @@ from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.filter_suggester import FilterHints
 from qctl.dashboard.widgets.plot import Plot
 from qctl.dashboard.widgets.virtual_table import VirtualTable
-from qctl.filters import Filter
 from qctl.output import state_styles
 from qctl.output.text import cut, shown
 
 if TYPE_CHECKING:
     from qctl.dashboard.sources.base import Source
+    from qctl.filters import Filter
 
 REDRAW_S = 0.25
 NUMBERS = " 1-9 views "
@@ -70,7 +67,7 @@ BAND_FROM = 20
 #: over which time the rates and shares of a list are, before the range of its trends
 RATES = {
     "workers": "RATE: between its replies · TREND: ",
-    "queues": "IN/S, OUT/S: since the last look · TREND: ",
+    "queues": "IN FLIGHT: of the slots of its workers · IN/S, OUT/S: since the last look · TREND: ",
     "failures": "TREND: ",
     "types": "rates, shares, percentiles, TREND: ",
 }
@@ -114,6 +111,8 @@ class MainWindow(App[int]):
         """extra: global options for the command lines of actions; where: context and warnings."""
         super().__init__()
         self.feed, self.plain, self.extra = feed, plain, tuple(extra)
+        #: starts the sources; it is called after the first picture. None: they run
+        self.start: Callable[[], None] | None = None
         self.where = where or words.Where()
         self.panes = words.CellFormatter(plain)
         for one in THEMES.values():
@@ -171,12 +170,19 @@ class MainWindow(App[int]):
         self.message_line.display = self.line.display = False
         self.table.focus()
         self.redraw()
+        if self.start is not None:
+            self.call_after_refresh(self.start)
         self.set_interval(REDRAW_S, self.redraw)
         self.app_resume_signal.subscribe(self, lambda _: self.paint_all())
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
             self._follow_stops(asyncio.get_running_loop())
+        self.take_keys()
+
+    def take_keys(self) -> None:
+        """Bind the user's keys. Textual calls every class's own on_mount(), so there is only one."""
+        raise NotImplementedError
 
     def _follow_stops(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let Textual's handler of SIGCONT take the terminal again after its handler of SIGTSTP only. Else it
@@ -206,7 +212,8 @@ class MainWindow(App[int]):
         self.paint_all()
 
     def on_resize(self) -> None:
-        self.call_after_refresh(lambda: self.draw(self.behind))
+        if self.table.painter is None:  # a table with a picture tells when it has its new size
+            self.call_after_refresh(lambda: self.draw(self.behind))
 
     def on_virtual_table_resized(self) -> None:
         self.draw(self.behind)
@@ -255,9 +262,10 @@ class MainWindow(App[int]):
 
     def look_at_schedule(self) -> None:
         """Tell the source which entries are on the screen; it reads the schedule only for these."""
-        table, is_open = self.table, self.view is SCHEDULES
-        look = look_of(table, table.order, self.pattern, self.size.width, self.size.height)
-        self.feed.look_at_schedule(look if is_open else None)
+        look = None
+        if self.view is SCHEDULES:
+            look = look_of(self.table, self.table.order, self.pattern, self.size.width, self.size.height)
+        self.feed.look_at_schedule(look)
 
     def draw(self, behind: int | None = None) -> None:
         picture, width, height = self.picture, self.size.width, self.size.height
@@ -284,7 +292,12 @@ class MainWindow(App[int]):
             rows = self.removed.splice(self._rows(picture), self.view.id_of, clock)
         self.table.gone = self.removed.gone
         pattern = self.pattern + (" (all marked)" if self.every else "")
-        title = schedules.title(picture.schedules, len(rows), pattern, self.plain) if is_schedule else ""
+        title = alert = ""
+        if is_schedule:
+            from qctl.dashboard.views import schedules
+
+            title = schedules.title(picture.schedules, len(rows), pattern, self.plain)
+            alert = "" if small or faded else schedules.alert(picture.schedules)
         if is_picture and not faded:
             self._put(self.rule, self._alerts(picture, width))
         else:
@@ -296,7 +309,6 @@ class MainWindow(App[int]):
                 self._put(self.rule, Text(shown(rule), look, no_wrap=True))
         self.table.empty = self._why_empty()
         self.table.put(rows, faded)
-        alert = schedules.alert(picture.schedules) if is_schedule and not (small or faded) else ""
         self.alert.display = bool(alert)
         self._put(self.alert, Text(f" {shown(alert)}", self.panes.style("failed"), no_wrap=True))
         self.hour.display = is_schedule and not small
@@ -337,6 +349,8 @@ class MainWindow(App[int]):
             how = "press e to turn them on (qctl control enable_events)"
             return f"{shown(names)}: task events are off\n{how}"
         if self.view is SCHEDULES and not (self.pattern and self.picture.schedules.total):
+            from qctl.dashboard.views import schedules
+
             return schedules.empty(self.picture.schedules, self.size.width - 3)
         if not self.pattern:
             return self.view.empty
@@ -368,13 +382,8 @@ class MainWindow(App[int]):
         text, found = Text(no_wrap=True, overflow="ellipsis"), [e for e in picture.episodes if e.is_open]
         for number, alert in enumerate(found):
             look = state_styles.look("FAILURE")
-            sign = (
-                (look.ascii if self.plain else look.glyph)
-                if alert.word == "failed"
-                else "!"
-                if self.plain
-                else "▲"
-            )
+            signs = (look.ascii, "!") if self.plain else (look.glyph, "▲")
+            sign = signs[alert.word != "failed"]
             text.append((" | " if self.plain else " · ") if number else " ", self.panes.style("faint"))
             text.append(shown(f"{sign} {alert.what}"), self.panes.style(alert.word))
             if alert.after and not number:
@@ -429,7 +438,9 @@ class MainWindow(App[int]):
             moment = int(self.picture.at), self.range_number, self.cross
             key = (self.table.current, *moment, self.size.width, rows, self.panes.palette.name)
         if key is None or key != self._band_key:
-            self.band.put(paint_band(self.scene, self.table.current, self.size.width, rows))
+            from qctl.dashboard.views.band import paint
+
+            self.band.put(paint(self.scene, self.table.current, self.size.width, rows))
         self._band_key = key
 
     def show_message(self, text: str, word: str = "") -> None:

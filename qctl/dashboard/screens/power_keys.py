@@ -6,20 +6,17 @@ Before this: command_keys.py.  After this: keys.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qctl.cli.audit import record_program
-from qctl.dashboard import own_commands
 from qctl.dashboard.key_table import KeyTable
 from qctl.dashboard.own_commands import OwnCommand, OwnCommands
-from qctl.dashboard.row_actions import REVERSIBLE, RowAction
-from qctl.dashboard.run_command import CommandResult, Running
 from qctl.dashboard.screens.alert_keys import AlertWindow
 from qctl.dashboard.screens.command_keys import Place
-from qctl.dashboard.screens.details import DetailScreen
-from qctl.dashboard.screens.dialogs import Choice, Question
-from qctl.dashboard.views.details import Sheet, Tab
 from qctl.dashboard.views.overview_lists import Link
+
+if TYPE_CHECKING:
+    from qctl.dashboard.row_actions import RowAction
+    from qctl.dashboard.run_command import CommandResult
 
 #: what the audit log calls a program that was not started
 NOT_STARTED = 127
@@ -39,8 +36,7 @@ class PowerWindow(AlertWindow):
             if command.key:
                 self.bind(command.key, f"own({number})", description=command.name)
 
-    def on_mount(self) -> None:
-        super().on_mount()
+    def take_keys(self) -> None:
         self.set_keymap(dict(self.key_table.keymap))
         problems = (*self.key_table.problems, *self.own.problems, *self.signals.problems)
         if problems:
@@ -49,6 +45,9 @@ class PowerWindow(AlertWindow):
 
     def action_own_commands(self) -> None:
         """Choose among the own commands for the row under the cursor."""
+        from qctl.dashboard import own_commands
+        from qctl.dashboard.screens.dialogs import Choice
+
         if self.focused is self.line:
             return
         row = self.under_cursor
@@ -70,13 +69,17 @@ class PowerWindow(AlertWindow):
 
     def run_own(self, command: OwnCommand, row: Any) -> None:
         """Ask for an own command if need be, and run it."""
+        from qctl.dashboard.own_commands import filled
+        from qctl.dashboard.row_actions import REVERSIBLE
+        from qctl.dashboard.screens.dialogs import Question
+
         marked = [r.target if isinstance(r, Link) else r for r in self.table.marked.values()]
         row = marked[0] if len(marked) == 1 else row
         if len(marked) > 1:
             self.show_message(f"{command.name} applies to one row at a time")
         elif not command.fits(row):
             self.show_message(f"{command.name} is for {', '.join(command.scope)}, not for this row")
-        elif isinstance(act := own_commands.filled(command, row), str):
+        elif isinstance(act := filled(command, row), str):
             self.show_message(f"not run: {act}", "failed")
         elif act.reads_only and act.grade == REVERSIBLE:
             self._run_program(act, "")
@@ -94,6 +97,9 @@ class PowerWindow(AlertWindow):
 
     def _run_program(self, act: RowAction, reason: str) -> None:
         """Show the program's line and run it; its output gets a page, unless it runs in the background."""
+        from qctl.dashboard.screens.details import DetailScreen
+        from qctl.dashboard.views.details import Sheet, Tab
+
         place = self.place
         self.table.clear_marks()
         self.show_message(f"{act.line} …")
@@ -116,6 +122,9 @@ class PowerWindow(AlertWindow):
 
     def _program(self, act: RowAction, place: Place, reason: str) -> CommandResult:
         """Run the program to its end and log it; called in a thread."""
+        from qctl.cli.audit import record_program
+        from qctl.dashboard.run_command import CommandResult, Running
+
         extra = (*place.extra, "--reason", reason) if reason else place.extra
         code, running = NOT_STARTED, None
         try:

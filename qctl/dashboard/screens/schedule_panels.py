@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from qctl.dashboard.state.schedules import ScheduleLook, ScheduleRow
-from qctl.dashboard.views import schedules
 from qctl.dashboard.views.panels import Scene
 from qctl.dashboard.widgets.plot import Plot
 from qctl.dashboard.widgets.virtual_table import Order, VirtualTable
@@ -30,6 +29,8 @@ class NextHour(Plot):
     def draw(self, scene: Scene, table: VirtualTable[Any], width: int, height: int, share: float) -> int:
         """Draw what has changed, hidden while there is no entry. height: lines of the screen, without
         an alert; share: of the selected entry, 0: shut. Returns the lines of the band of the entry."""
+        from qctl.dashboard.views import schedules
+
         current = table.current
         self.display = isinstance(current, ScheduleRow)
         if not isinstance(current, ScheduleRow):
@@ -54,10 +55,12 @@ def beside(table: VirtualTable[Any], most: int) -> Sequence[ScheduleRow]:
 
 def look_of(table: VirtualTable[Any], order: Order, pattern: str, width: int, height: int) -> ScheduleLook:
     """What is on the screen."""
+    from qctl.dashboard.views.schedules import columns_of
+
     current = table.current
     selected = current.name if isinstance(current, ScheduleRow) else ""
     return ScheduleLook(
-        pattern, order.by, order.reverse, table.scroll_offset.y, height, selected, schedules.columns_of(width)
+        pattern, order.by, order.reverse, table.scroll_offset.y, height, selected, columns_of(width)
     )
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qctl.dashboard.row_actions import RowAction
 from qctl.dashboard.screens.command_keys import Place
 from qctl.dashboard.screens.power_keys import PowerWindow
 from qctl.dashboard.sources.base import Source
@@ -20,6 +19,9 @@ from qctl.dashboard.views.cells import TabLabel, Where
 from qctl.dashboard.views.episodes import Episodes
 from qctl.dashboard.views.overview import Overview
 from qctl.dashboard.views.views import VIEWS
+
+if TYPE_CHECKING:
+    from qctl.dashboard.row_actions import RowAction
 
 #: how often the fleets that are not on the screen are sampled, seconds
 SAMPLE_S = 1.0

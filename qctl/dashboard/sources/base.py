@@ -6,8 +6,7 @@ import contextlib
 import gc
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from qctl.dashboard.state.event_log import EventLog
@@ -83,20 +82,43 @@ class BrokenSource(Source):
 
 
 @contextlib.contextmanager
-def started(*feeds: Source) -> Iterator[None]:
-    """Run the sources; at the end all stop at once, so a hanging broker delays its own end only.
+def startable(*feeds: Source) -> Iterator[Callable[[], None]]:
+    """Yields what starts the sources, once. At the end those that were started stop at once, so a hanging
+    broker delays its own end only.
 
-    They are started before the screens are imported, which takes longer than most answers of a broker.
-    Until the first picture nothing is garbage, so the collector would only delay it: start.py turns it on.
+    The dashboard starts them after its first picture, which needs nothing of what they import and ask for.
+    Until then nothing is garbage, so the collector would only delay it: start.py turns it on.
     """
+    running: list[Source] = []
+
+    def start() -> None:
+        for feed in feeds if not running else ():
+            running.append(feed)
+            feed.start()
+
     was_on = gc.isenabled()
     gc.disable()
     try:
-        for feed in feeds:
-            feed.start()
-        yield
+        yield start
     finally:
         if was_on:
             gc.enable()
-        with ThreadPoolExecutor(max(len(feeds), 1)) as pool:
-            list(pool.map(lambda feed: feed.stop(), feeds))
+        if running:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(len(running)) as pool:
+                list(pool.map(lambda feed: feed.stop(), running))
+
+
+@contextlib.contextmanager
+def started(*feeds: Source) -> Iterator[None]:
+    """Run the sources; at the end all stop at once."""
+    with startable(*feeds) as start:
+        start()
+        yield
+
+
+def in_order(facts: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """The lines of the screen: what never changes comes last, where a small terminal cuts it off."""
+    last = [(name, facts.pop(name)) for name in ("can",) if name in facts]
+    return (*facts.items(), *last)

@@ -70,7 +70,10 @@ class BrokerFacts:
         if len(trips) < LEAST_TRIPS:
             return now
         cuts = quantiles(trips, n=100, method="inclusive")
-        return f"{now} · p50 {cuts[49]:.1f} p95 {cuts[94]:.1f} p99 {cuts[98]:.1f} ms in {self._span()}"
+        usual = f"p50 {cuts[49]:.1f} p95 {cuts[94]:.1f} p99 {cuts[98]:.1f} ms in {self._span()}"
+        worst, at = max((trip, at) for at, _, trip in self._looks if trip is not None)
+        ago = age(self._looks[-1][0] - at)
+        return f"{now} · {usual} · slowest {1000 * worst:.1f} ms, {ago} ago"
 
     def _span(self) -> str:
         return age(self._looks[-1][0] - self._looks[0][0])
@@ -121,9 +124,3 @@ class BrokerFacts:
             return None
         span, count = self._looks[-1][0] - last[0], server.commands - last[1].commands
         return count / span if span > 0 and count >= 0 else None  # less after a restart
-
-
-def in_order(facts: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """The lines of the screen: what never changes comes last, where a small terminal cuts it off."""
-    last = [(name, facts.pop(name)) for name in ("can",) if name in facts]
-    return (*facts.items(), *last)

@@ -1,5 +1,5 @@
 """The live source: threads that receive events, query the workers, poll the broker, search, and read the
-schedule while its screen is open.
+schedule while its screen is open. What only they need is imported in them, after the first picture.
 
 In:  an app.  Out: Snapshots, made when take() is called. Replies of the fleet decide which workers are
 online; events fill the time between them. Each thread reconnects to an unreachable broker.
@@ -14,18 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from qcore.brokers.base import Broker
-from qcore.brokers.contract.records import Member
-from qcore.brokers.registry import open_broker
 from qcore.errors import mask_url
-from qcore.events.receiver import listen
 from qcore.events.store.table import READY, STATES
 from qcore.wire.event import Event
-from qctl.dashboard.sources.base import Source
-from qctl.dashboard.sources.broker_facts import in_order
-from qctl.dashboard.sources.broker_poll import BrokerPoll
+from qctl.dashboard.sources.base import Source, in_order
 from qctl.dashboard.state.event_log import EventLog
-from qctl.dashboard.state.failures import Heard, heard_failures, merged
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleLook
 from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import FailureRow, QueueRow, Snapshot
@@ -33,8 +26,10 @@ from qctl.dashboard.state.workers import Fleet
 
 if TYPE_CHECKING:
     from qcore.app.app import App
+    from qcore.brokers.contract.records import Member
     from qcore.control.client import Answers
     from qctl.dashboard.sources.schedule_poll import SchedulePoll
+    from qctl.dashboard.state.failures import Heard
 
 ASK_EVERY_S = 2.0
 #: workers queried per second at most: a large fleet has a longer interval
@@ -192,8 +187,11 @@ class LiveSource(Source):
                 self._stopped.wait(pause)
 
     def _listen(self) -> None:
+        from qcore.brokers.registry import open_broker
+        from qcore.events.receiver import listen
+
         # A separate connection: waiting for events must not delay queries.
-        broker: Broker = open_broker(self.app.broker_url(), self.app.broker_options())
+        broker = open_broker(self.app.broker_url(), self.app.broker_options())
         try:
             with listen(
                 broker, exchange=self.app.conf.event_exchange, serializer=self.app.conf.event_serializer
@@ -247,6 +245,9 @@ class LiveSource(Source):
                     table.settle(task_id, STATES.index(meta.status))
 
     def _look_forever(self) -> None:
+        from qctl.dashboard.sources.broker_poll import BrokerPoll
+        from qctl.dashboard.state.failures import merged
+
         looker = BrokerPoll(self.app)
         while not self._stopped.is_set():
             queried = self._queried
@@ -269,6 +270,8 @@ class LiveSource(Source):
 
     def _heard_failures(self) -> list[Heard]:
         """What heard_failures() finds; reading up to 50,000 tracebacks anew is for new failures."""
+        from qctl.dashboard.state.failures import heard_failures
+
         state = self.memory.state
         key = state.counts.get("task-failed", 0), state.table.generation
         if key != self._heard_as_of:

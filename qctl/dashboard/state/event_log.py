@@ -17,6 +17,7 @@ from qcore.wire.event import Event
 from qctl.dashboard.state.lazy_rows import LogRows, TaskRows
 from qctl.dashboard.state.search import Found, TaskSearch, Wanted
 from qctl.dashboard.state.series import Charts
+from qctl.output import state_styles
 
 RATE_WINDOW_S = 5.0
 LOG_SIZE = 1000
@@ -140,8 +141,12 @@ class EventLog:
         """The event facts of the broker view."""
         table = self.state.table
         often = [f"{kind} {count:,}" for kind, count in Counter(self.state.counts).most_common(MOST_KINDS)]
+        kept = f"{len(table):,} remembered in about {table.size() / 2**20:.1f} MiB"
+        states = Counter[str]()
+        for state, count in self.counts.items():
+            states[state_styles.look(state).word] += count
+        words = [f"{word} {count:,}" for word, count in states.most_common()]
         return {
             "events": " · ".join([f"{self.state.events:,} heard", f"{self.missed:,} lost", *often]),
-            "tasks": f"{len(table):,} remembered in about {table.size() / 2**20:.1f} MiB"
-            f" · {table.forgotten:,} forgotten",
+            "tasks": " · ".join([kept, f"{table.forgotten:,} forgotten", *words]),
         }

@@ -10,12 +10,14 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qcore.events.store.columns import BITS, Chunk, Words
 from qcore.events.store.table import STATES, TaskTable
-from qctl.dashboard.state.filter_columns import ColumnFilter
-from qctl.filters import Filter
+
+if TYPE_CHECKING:
+    from qctl.dashboard.state.filter_columns import ColumnFilter
+    from qctl.filters import Filter
 
 #: pause between searches as a multiple of their duration: a search uses at most a fifth of a core
 REST = 4.0
@@ -89,7 +91,11 @@ class TaskSearch:
         """Search, newest chunk first. Partial results are published only if no complete result of the same
         selection exists."""
         table = self._table
-        sieve = ColumnFilter(table, wanted.filter) if wanted.filter is not None else None
+        sieve = None
+        if wanted.filter is not None:
+            from qctl.dashboard.state.filter_columns import ColumnFilter
+
+            sieve = ColumnFilter(table, wanted.filter)
         rows, looked_at = array("Q"), 0
         fresh = self.found.wanted != wanted
         for number, chunk in sorted(table.chunks.items(), reverse=True):

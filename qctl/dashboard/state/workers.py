@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qcore.brokers.contract.records import Member
-from qcore.events.repair import HeldTasks, repair
 from qcore.events.state import State, WorkerSeen
 from qcore.wire.event import moment
 from qctl.dashboard.state.snapshot import WorkerRow
@@ -21,6 +19,7 @@ from qctl.fleet.worker_facts import HELD, count_of, held_of, total_of
 from qctl.output.text import software
 
 if TYPE_CHECKING:
+    from qcore.brokers.contract.records import Member
     from qcore.control.client import Answers
 
 GONE_AFTER_S = 300.0
@@ -224,6 +223,8 @@ def _repaired(
 ) -> list[str]:
     """The ids of tasks that are open by their events, but that no worker holds: events may be lost. ours:
     workers of qcore, which list what waits in the broker as scheduled."""
+    from qcore.events.repair import HeldTasks, repair
+
     kinds = [replies.get(name, {}) for name in ("active", "reserved", "scheduled")]
     answered = set.intersection(*(set(kind) for kind in kinds))
     held = []

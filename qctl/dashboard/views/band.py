@@ -27,6 +27,8 @@ from qctl.output.text import age, shown_lines, stamp
 CAUSE_S = 300.0
 #: lines from which on a chart is drawn below a text
 LEAST_CHART = 6
+#: lines of a band from which on it tells what became of the newest tasks
+LEAST_TALL = 8
 
 
 def paint(scene: Scene, row: Any, cells: int, rows: int) -> Canvas:
@@ -78,22 +80,30 @@ def _queue(canvas: Canvas, inner: Box, scene: Scene, row: QueueRow) -> tuple[str
         ("in", f"{rate(row.in_per_s, seen)}/s", ""),
         ("out", f"{rate(row.out_per_s, seen)}/s", ""),
         ("empty in", word, style(look)),
-        ("workers", figure(row.consumers), style("failed") if row.consumers == 0 else ""),
-        (
-            "state",
-            ("paused, but not for " + ignored if ignored else "paused: no worker takes from it")
-            if row.paused
-            else "open",
-            style("paused") if row.paused else "",
-        ),
+        ("workers", _takers(scene, row), style("failed") if row.consumers == 0 else ""),
     ]
+    if row.paused:
+        said = f"paused, but not for {ignored}" if ignored else "paused: no worker takes from it"
+        facts.append(("state", said, style("paused")))
+    found = (
+        latest.newest(scene.picture, "queues", row.name, latest.MOST_SEEN) if inner.rows >= LEAST_TALL else []
+    )
+    facts += latest.in_words(scene, found)
     chart, lists = split(panels.flow(canvas, inner, scene, facts))
     if lists is not None:
-        chart = latest.of_queue(canvas, chart, lists, scene, row.name)
+        chart = latest.of_queue(canvas, chart, lists, scene, row.name, found)
+    extent = None
     if series is not None:
-        panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
+        extent = panels.area(canvas, chart, scene, [("ready", "in")], {"ready": series}, "")
     last = "" if lists is None else " · who takes from it, its tasks"
-    return row.name, f"messages ready · {scene.words}{last} · P pauses, Z purges"
+    return row.name, f"ready: {extent or '-'} · {scene.words}{last} · P pauses, Z purges"
+
+
+def _takers(scene: Scene, row: QueueRow) -> str:
+    """How many workers take from a queue, and how busy these are, with all of their queues."""
+    known = [w for w in scene.panes.takers(row.name) if w.state == "online" and w.slots]
+    busy, slots = sum(w.running or 0 for w in known), sum(w.slots or 0 for w in known)
+    return f"{figure(row.consumers)}{f', {busy:,}/{slots:,} busy' if known else ''}"
 
 
 def _worker(canvas: Canvas, inner: Box, scene: Scene, row: WorkerRow) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from qctl.dashboard.views import panels
 from qctl.dashboard.views.panels import Box, Scene
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of
-from qctl.output.text import width
+from qctl.output.text import shown, width
 
 #: the least size of a panel, and the most of them side by side
 LEAST_CELLS, LEAST_LINES, MOST_BESIDE = 34, 6, 3
@@ -25,8 +25,8 @@ LEAST_CELLS, LEAST_LINES, MOST_BESIDE = 34, 6, 3
 BESIDE_VALUE = 19
 #: what is charted: the name in Charts.broker, its title, the unit of its axis
 SERVER = (
-    ("answers", "answers in, milliseconds", ""),
-    ("commands", "commands per second", "/s"),
+    ("answers", "answer, ms", ""),
+    ("commands", "commands", "/s"),
     ("memory", "memory, MiB", ""),
     ("clients", "clients", ""),
 )
@@ -36,8 +36,8 @@ HELD = (
     Field("SHARE", 5, 1, right=True),
     Field("TREND", 10, 2, grows=1),
 )
-#: a panel: its title, and what draws it
-Panel = tuple[str, Callable[[Canvas, Box], None]]
+#: a panel: its title, and what draws it and returns what else its heading says
+Panel = tuple[str, Callable[[Canvas, Box], object]]
 
 
 def fact(canvas: Canvas, inner: Box, scene: Scene, row: tuple[str, str]) -> tuple[str, str]:
@@ -63,8 +63,8 @@ def fact(canvas: Canvas, inner: Box, scene: Scene, row: tuple[str, str]) -> tupl
         for place, (heading, draw) in enumerate(some):
             x = inner.x + inner.cells * place // len(some)
             cells = inner.x + inner.cells * (place + 1) // len(some) - x - (place < len(some) - 1)
-            canvas.text(x, y, heading, scene.panes.style("faint"), cells)
-            draw(canvas, Box(x, y + 1, cells, end - y - 1))
+            said = shown(f"{heading} · {draw(canvas, Box(x, y + 1, cells, end - y - 1))}")
+            canvas.text(x, y, said if width(said) <= cells else heading, scene.panes.style("faint"), cells)
     return name, scene.words
 
 
@@ -75,7 +75,7 @@ def _known(scene: Scene) -> list[Panel]:
     word = "received" if arrived == "in" else arrived
     found: list[Panel] = [
         (
-            f"{word} and done per second",
+            f"{word}, done",
             _area(scene, [(arrived, "in"), ("done", "done")], charts.series, "/s"),
         )
     ]
@@ -85,15 +85,15 @@ def _known(scene: Scene) -> list[Panel]:
             found.append((title, _area(scene, [(name, "running")], {name: series}, unit)))
     held = [(_held(row), row) for row in scene.picture.queues]
     if any(count for count, _ in held):
-        found.append(("what it holds: messages by queue", partial(_holds, scene=scene, held=held)))
+        found.append(("messages held", partial(_holds, scene=scene, held=held)))
     else:
-        found.append(("messages ready, all queues", _area(scene, [("ready", "in")], charts.series, "")))
+        found.append(("messages ready", _area(scene, [("ready", "in")], charts.series, "")))
     return found
 
 
 def _area(
     scene: Scene, names: list[tuple[str, str]], series: dict[str, Series], unit: str
-) -> Callable[[Canvas, Box], None]:
+) -> Callable[[Canvas, Box], panels.Extent]:
     return lambda canvas, box: panels.area(canvas, box, scene, names, series, unit)
 
 
@@ -102,8 +102,8 @@ def _held(row: QueueRow) -> int:
     return row.ready + (row.delayed or 0) + (row.in_flight or 0)
 
 
-def _holds(canvas: Canvas, box: Box, scene: Scene, held: list[tuple[int, QueueRow]]) -> None:
-    """The queues with the most messages, with the history of those that are ready."""
+def _holds(canvas: Canvas, box: Box, scene: Scene, held: list[tuple[int, QueueRow]]) -> str:
+    """The queues with the most messages, with the history of those that are ready. Returns their number."""
     panes, whole = scene.panes, sum(count for count, _ in held) or 1
     room = widths_of(HELD, box.cells)[-1]
     lines = []
@@ -114,3 +114,4 @@ def _holds(canvas: Canvas, box: Box, scene: Scene, held: list[tuple[int, QueueRo
             [Part(row.name), Part(f"{count:,}"), Part(f"{count / whole:.0%}"), Part(trend, panes.thin("in"))]
         )
     panels.table(canvas, box, scene, HELD, lines)
+    return f"{sum(count for count, _ in held):,} in {sum(count > 0 for count, _ in held):,} queues"

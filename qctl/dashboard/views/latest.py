@@ -9,18 +9,21 @@ import ast
 import time
 from collections import Counter
 from collections.abc import Sequence
+from statistics import median
 
 from qcore.events.store.table import TaskSeen
+from qctl.dashboard.state.latency import LEAST
 from qctl.dashboard.state.lazy_rows import TaskRows
 from qctl.dashboard.state.series import quantiles, spark_of
 from qctl.dashboard.state.snapshot import Snapshot, WorkerRow
 from qctl.dashboard.views import panels
-from qctl.dashboard.views.cells import CALL, TASK_FIELDS, WORKER_FIELDS, arguments
+from qctl.dashboard.views.cells import arguments
+from qctl.dashboard.views.columns import CALL, TASK_FIELDS, WORKER_FIELDS
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of
 from qctl.output.secrets import hide
-from qctl.output.text import cut
+from qctl.output.text import age, cut
 
 #: cells from which a list of tasks is drawn beside a chart
 LEAST_LIST = 40
@@ -38,19 +41,20 @@ WORKERS = (
     Field("WORKER", 10, 0, grows=True, middle=True, most=24),
     Field("STATE", 8, 2),
     Field("RUN", 7, 0, right=True),
-    Field("BUSY", 10, 1, grows=2),
+    Field("BUSY", 10, 1, grows=4),
     Field("RATE", 6, 3, right=True),
     Field("HELD", 5, 4, right=True),
     Field("LOAD", 5, 5, right=True),
     Field("MEMORY", 6, 6, right=True),
 )
+BUSY = 3  # the place of its history
 TYPES = (
     Field("TASK", 12, 0, grows=True, most=32),
     Field("SEEN", 5, 2, right=True),
     Field("FAILED", 6, 3, right=True),
     Field("RUN P50", 7, 1, right=True),
     Field("P95", 6, 0, right=True),
-    Field("BUSY", 8, 4, grows=True),
+    Field("BUSY", 6, 4, grows=True),
 )
 MEMBERS = (
     Field("FAILED", 8, 0),
@@ -81,33 +85,64 @@ def task_of(picture: Snapshot, uuid: str) -> TaskSeen | None:
     return rows.of(uuid) if isinstance(rows, TaskRows) else None
 
 
-def of_queue(canvas: Canvas, left: Box, box: Box, scene: Scene, name: str) -> Box:
+def in_words(scene: Scene, found: Sequence[TaskSeen]) -> list[tuple[str, str, str]]:
+    """What became of the newest tasks of a queue: how many failed, how long they waited and ran."""
+    if not found:
+        return []
+    ended = [task for task in found if task.is_ready]
+    failed = sum(task.state == "FAILURE" for task in ended)
+    # The wait of a retry is not time in a queue.
+    began = [task for task in found if task.sent and task.started and not task.retries]
+    waited = [max((task.started or 0.0) - (task.sent or 0.0), 0.0) for task in began]
+    ran = [task.runtime for task in ended if task.runtime is not None]
+    newest_at = max(
+        (at for task in found if (at := task.started or task.received or task.sent)), default=None
+    )
+    ago = "-" if newest_at is None else f"{age(max(scene.panes.now - newest_at, 0.0))} ago"
+    look = scene.panes.style("failed") if failed else ""
+    share = f", {failed / len(ended):.0%}" if failed else ""
+    of = f"{failed:,} of the {len(ended):,} seen{share}"
+    times = [("waited", spread(waited), ""), ("ran", spread(ran), "")]
+    return [("newest", ago, ""), ("failed", of, look), *times]
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median and the longest of some durations, and how many they are if they are few."""
+    if not values:
+        return "-"
+    few = f" n {len(values)}" if len(values) < LEAST else ""
+    return f"p50 {short_age(median(values))} max {short_age(max(values))}{few}"
+
+
+def of_queue(canvas: Canvas, left: Box, box: Box, scene: Scene, name: str, found: Sequence[TaskSeen]) -> Box:
     """Who takes from a queue, and the newest tasks that went through it; at the left, which tasks these are.
     Returns what is left there, above them."""
     panes, y = scene.panes, box.y
     workers = [w for w in scene.picture.workers if name in w.queues and w.state != "gone"][: MOST_LINES - 1]
     if workers:
-        room = widths_of(WORKERS, box.cells)[3]
-        lines = [worker_cells(scene, worker, room) for worker in workers]
-        panels.table(canvas, box._replace(y=y), scene, WORKERS, lines)
-        y += len(lines) + 1
-    found = newest(scene.picture, "queues", name, MOST_SEEN)
+        _workers(canvas, box._replace(y=y), scene, workers)
+        y += len(workers) + 1
     names = Counter(task.name for task in found)
     lines = []
     for task, count in names.most_common(MOST_LINES - 1):
         known = scene.charts.types.get(task)
         times = None if known is None else quantiles(known.run.within(scene.range_number, scene.picture.at))
         failed = sum(one.name == task and one.state == "FAILURE" for one in found)
-        busy = spark_of(known.busy if known else None, panes.now, scene.seconds, left.cells // 4, panes.plain)
         lines.append(
             [
                 Part(task or "?"),
                 Part(f"{count:,}"),
                 Part(f"{failed:,}", panes.style("failed") if failed else ""),
                 *(Part(short_age(times[n] if times else None)) for n in (0, 1)),
-                Part(busy, panes.thin("running")),
+                Part(""),
             ]
         )
+    fields = panels.fitted(TYPES, lines)
+    room = widths_of(fields, left.cells)[-1]
+    for line in lines if room else ():
+        known = scene.charts.types.get(line[0].text)
+        busy = spark_of(known.busy if known else None, panes.now, scene.seconds, room, panes.plain)
+        line[-1] = Part(busy, panes.thin("running"))
     tasks(
         canvas,
         box._replace(y=y, rows=box.y + box.rows - y),
@@ -118,17 +153,22 @@ def of_queue(canvas: Canvas, left: Box, box: Box, scene: Scene, name: str) -> Bo
     if not lines or left.rows < len(lines) + 1 + LEAST_ABOVE:
         return left
     above = left.rows - len(lines) - 1
-    panels.table(canvas, left._replace(y=left.y + above, rows=len(lines) + 1), scene, TYPES, lines)
+    panels.table(canvas, left._replace(y=left.y + above, rows=len(lines) + 1), scene, fields, lines)
     return left._replace(rows=above)
 
 
-def worker_cells(scene: Scene, row: WorkerRow, room: int) -> list[Part]:
-    """A worker, for WORKERS; its history in so many cells."""
-    panes = scene.panes
-    busy = spark_of(scene.charts.workers.get(row.node), panes.now, scene.seconds, room, panes.plain, 1.0)
-    of = dict(zip((field.name for field in WORKER_FIELDS), panes.worker(row), strict=True))
-    of["BUSY"] = Part(busy, panes.thin("running"))
-    return [of[field.name] for field in WORKERS]
+def _workers(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[WorkerRow]) -> None:
+    """A table of workers, with the history of each."""
+    panes, lines = scene.panes, []
+    for row in rows:
+        of = dict(zip((field.name for field in WORKER_FIELDS), panes.worker(row), strict=True))
+        lines.append([of.get(field.name, Part("")) for field in WORKERS])
+    fields = panels.fitted(WORKERS, lines)
+    room = widths_of(fields, box.cells)[BUSY]
+    for row, line in zip(rows, lines, strict=True) if room else ():
+        busy = spark_of(scene.charts.workers.get(row.node), panes.now, scene.seconds, room, panes.plain, 1.0)
+        line[BUSY] = Part(busy, panes.thin("running"))
+    panels.table(canvas, box, scene, fields, lines)
 
 
 def members(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[tuple[float, str, str]]) -> None:

@@ -35,7 +35,7 @@ LEAST, MOST = 58, 3
 #: lines of a text; longer ones are cut at the top, where a traceback says least
 LONGEST = 2_000
 #: so many other tasks of its name are listed on the page of a task
-NEWEST = 30
+NEWEST = 60
 #: so many of them at most
 MOST_OTHERS = 14
 #: lines of a chart that has no more room
@@ -48,7 +48,7 @@ CALL = ("arguments", "keywords")
 LINKS = ("parent", "root")
 ENDED = ("result", "exception")
 #: the chart of a panel: where it is drawn
-Draw = Callable[[Canvas, Box], None]
+Draw = Callable[[Canvas, Box], object]
 #: the parts of a line: text, and the word of its style
 Line = list[tuple[str, str]]
 
@@ -257,7 +257,7 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
     links = _those(facts, LINKS)
     links += [("tree", f"qctl task tree {row.root_id or row.uuid}"), ("log", f"qctl task logs {row.uuid}")]
     blocks.append(Block("Links", "Tab: their output", links))
-    blocks += _surroundings(scene, row)
+    blocks += _surroundings(scene, row.queue, row.worker)
     known = scene.charts.types.get(row.name)
     if known is None:
         return blocks
@@ -281,18 +281,18 @@ def _task(scene: Scene, row: TaskSeen) -> list[Block]:
     return [*blocks, Block(f"Slots that {name} keeps busy", scene.words, chart=chart)]
 
 
-def _surroundings(scene: Scene, row: TaskSeen) -> list[Block]:
+def _surroundings(scene: Scene, name: str, node: str) -> list[Block]:
     """Its queue and its worker as they are now."""
     facts: list[tuple[str, str]] = []
     for queue in scene.picture.queues:
-        if queue.name == row.queue:
+        if queue.name == name:
             mark = "~" if queue.seen else ""
             facts += [("queue", queue.name), ("ready", f"{queue.ready:,}")]
             facts += [("oldest", "-" if queue.oldest_s is None else age(queue.oldest_s))]
             facts += [("in", f"{rate(queue.in_per_s, mark)}/s"), ("out", f"{rate(queue.out_per_s, mark)}/s")]
             facts += [("empty in", outlook(queue)[0]), ("its workers", figure(queue.consumers))]
     for worker in scene.picture.workers:
-        if worker.node == row.worker:
+        if worker.node == node:
             mark = "" if worker.exact else "~"
             slots = f"{mark}{figure(worker.running)} of {figure(worker.slots)} busy"
             facts += [("worker", worker.node), ("state", state_styles.look(worker.state).word)]
@@ -331,24 +331,32 @@ def _failure(scene: Scene, row: FailureRow) -> list[Block]:
         blocks.append(Block("The newest", facts=[fact for fact in facts[at + 1 :] if any(fact)]))
     if trace:
         blocks.append(Block("Traceback", "of the newest", text=trace))
-    group = scene.charts.group(row.name, row.exc_type)
+    group, known = scene.charts.group(row.name, row.exc_type), scene.charts.types.get(row.name)
+    since = "since the dashboard was opened"
     if group is not None:
-        chart = _area(scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
-        blocks.append(Block("Failed", f"per second · {scene.words}", chart=chart))
         nodes = [(node, count, f"{count / group.count:.0%}") for node, count in group.workers.most_common(12)]
-        since = "since the dashboard was opened"
         where = partial(bars, scene=scene, rows=nodes, word="failed")
         blocks.append(Block("Where", since, chart=where, chart_lines=max(len(nodes), 1)))
-        if group.latest:
-            common = latest.in_common(scene, [*group.latest])
-            if common:
-                alike = partial(bars, scene=scene, rows=common, word="failed")
-                words = f"of the latest {len(group.latest)}"
-                blocks.append(
-                    Block("Arguments, the most frequent values", words, chart=alike, chart_lines=len(common))
-                )
-            newest = partial(latest.members, scene=scene, rows=[*reversed(group.latest)])
-            blocks.append(Block("Latest", since, chart=newest))
+        common = latest.in_common(scene, [*group.latest])
+        if common:
+            alike = partial(bars, scene=scene, rows=common, word="failed")
+            words = f"of the latest {len(group.latest)}"
+            blocks.append(
+                Block("Arguments, the most frequent values", words, chart=alike, chart_lines=len(common))
+            )
+        chart = _area(scene, [("failed", "failed")], {"failed": group.per_s}, "/s")
+        rest = CHART if group.latest or known is not None else 0
+        blocks.append(Block("Failed", f"per second · {scene.words}", chart=chart, chart_lines=rest))
+    worker = group.workers.most_common(1)[0][0] if group is not None and group.workers else ""
+    blocks += _surroundings(scene, row.queue, worker)
+    if known is not None:  # whether others of its name succeed
+        lines = {"done": known.done, "failed": known.failed_per_s}
+        chart = _area(scene, [("done", "done"), ("failed", "failed")], lines, "/s")
+        words = f"done and failed per second · {scene.words}"
+        blocks.append(Block(f"All {cut(row.name, 16)}", words, chart=chart))
+    if group is not None and group.latest:
+        newest = partial(latest.members, scene=scene, rows=[*reversed(group.latest)])
+        blocks.append(Block("Latest", since, chart=newest))
     changes = [one for one in scene.charts.changes if one.at <= scene.picture.at][-MOST_CHANGES:]
     if changes:
         facts = [(time.strftime("%H:%M:%S", time.localtime(one.at)), one.words) for one in reversed(changes)]

@@ -15,12 +15,13 @@ from qctl.dashboard.state.rings import RANGES, Range, Series, step_for
 from qctl.dashboard.state.series import Charts, quantiles
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.cells import CellFormatter
-from qctl.dashboard.widgets.canvas import ASCII, BRAILLE, Canvas, Layer, nice_top
+from qctl.dashboard.widgets.canvas import ASCII, BRAILLE, Canvas, Layer, axis_labels, nice_top
+from qctl.dashboard.widgets.canvas import number as short
 from qctl.dashboard.widgets.virtual_table import GAP, Field, Part, widths_of
 from qctl.output.text import age, cut, cut_middle, pad, shown, width
 
-#: cells of the labels at the left of a chart, with their line
-LABELS = 6
+#: cells of the labels at the left of a chart, with their line: of those that keep them, and at least
+LABELS, LEAST_LABELS = 6, 2
 #: the least top of a chart of rates, per second
 LEAST_RATE = 0.1
 SHARES = tuple(f"heat{number}" for number in range(1, 6))
@@ -55,6 +56,21 @@ class Scene(NamedTuple):
     @property
     def seconds(self) -> int:
         return shown_range(self.range_number, self.charts, self.picture.at).seconds
+
+
+class Extent(NamedTuple):
+    """The newest value of a chart's first line, and between which it was; None: unknown."""
+
+    now: float | None
+    low: float | None
+    high: float | None
+    unit: str = ""
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return "-"
+        now = "-" if self.now is None else short(self.now)
+        return f"{now}{self.unit} now, {short(self.low)}-{short(self.high)}"
 
 
 #: while less than the shortest range is known, charts show the shortest of these that shows all of it
@@ -128,6 +144,15 @@ def opened(scene: Scene, cells: int, rows: int, closes: bool = False) -> Canvas:
     canvas.put(0, 0, "+" if plain else "├", frame)
     canvas.put(cells - 1, 0, "+" if plain else "┤", frame)
     return canvas
+
+
+def fitted(fields: Sequence[Field], rows: Sequence[Sequence[Part]]) -> list[Field]:
+    """The fields, those of numbers as wide as the numbers of these rows and the heading need."""
+    found = []
+    for place, field in enumerate(fields):
+        needed = max((len(cells[place].text) for cells in rows), default=0)
+        found.append(field._replace(width=max(len(field.name), needed)) if field.right else field)
+    return found
 
 
 def table(
@@ -300,23 +325,36 @@ def area(
     series: dict[str, Series],
     unit: str,
     whole: Series | None = None,
-) -> None:
-    """A chart of filled lines with both axes; whole: a series that gives the top, drawn as a line."""
-    style, cells = scene.panes.style, max(inner.cells - LABELS, 1)
-    scale = time_scale(scene, cells, canvas.per_cell)
-    values = [(scale.values(series[name]), style(word)) for name, word in names]
-    limit = scale.values(whole) if whole is not None else []
-    top = nice_top([v for one, _ in values for v in one] + limit, LEAST_RATE if unit == "/s" else 1.0)
+) -> Extent:
+    """A chart of filled lines with both axes; whole: a series that gives the top, drawn as a line. The labels
+    at its left take what they need. Returns what the first line shows."""
+    style, per_cell = scene.panes.style, canvas.per_cell
+    every = [*(series[name] for name, _ in names), *([whole] if whole is not None else [])]
+    scale = time_scale(scene, max(inner.cells - LEAST_LABELS, 1), per_cell)
+    lines = [scale.values(one) for one in every]
+    top = nice_top([v for one in lines for v in one], LEAST_RATE if unit == "/s" else 1.0)
     has_labels = inner.rows >= 4
-    above, x = max(inner.rows - 1 - has_labels, 1), inner.x + LABELS
-    canvas.area(x, inner.y, cells, above, [Layer(one, look) for one, look in values], top)
-    canvas.scale(inner.x, inner.y, above, LABELS - 1, top, style("faint"), unit)
-    canvas.right(inner.x + LABELS - 1, inner.y + above, "0", style("faint"))
+    above = max(inner.rows - 1 - has_labels, 1)
+    labels = max(*(width(label) for label in axis_labels(above, top, unit).values()), LEAST_LABELS - 1) + 1
+    cells = max(inner.cells - labels, 1)
+    wide, scale = scale, time_scale(scene, cells, per_cell)
+    if scale.step == wide.step:
+        lines = [line[len(line) - scale.columns :] for line in lines]
+    else:
+        lines = [scale.values(one) for one in every]
+    x = inner.x + labels
+    layers = [Layer(one, style(word)) for one, (_, word) in zip(lines, names, strict=False)]
+    canvas.area(x, inner.y, cells, above, layers, top)
+    canvas.scale(inner.x, inner.y, above, labels - 1, top, style("faint"), unit)
+    canvas.right(x - 1, inner.y + above, "0", style("faint"))
     canvas.time_axis(x, inner.y + above, cells, scale.begin, scale.end, style("faint"), labels=False)
     if has_labels:
         _times(canvas, x, inner.y + above + 1, cells, scale, style("faint"))
     marks(canvas, scene, scale, x, inner.y + above, cells)
     crosshair(canvas, scene, scale, Box(x, inner.y, cells, above + 1))
+    now = series[names[0][0]].now
+    known = [value for value in (*lines[0], now) if value is not None]
+    return Extent(now, min(known, default=None), max(known, default=None), unit)
 
 
 def _times(canvas: Canvas, x: int, y: int, cells: int, scale: TimeScale, style: str) -> None:

@@ -13,29 +13,17 @@ from collections.abc import Sequence
 from qcore.wire.schedule import HistoryRecord
 from qctl.dashboard.state.schedules import SPAN_S, ScheduleBoard, ScheduleRow
 from qctl.dashboard.views import latest, panels
-from qctl.dashboard.views.cells import CALL, TASK_FIELDS, CellFormatter
+from qctl.dashboard.views.alerts import figure
+from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views.columns import CALL, NOT_READ, SCHEDULE_FIELDS, TASK_FIELDS
 from qctl.dashboard.views.panels import Box, Scene, opened
 from qctl.dashboard.widgets.canvas import Canvas
 from qctl.dashboard.widgets.virtual_table import Field, Part
 from qctl.fleet import schedules
 from qctl.output.secrets import hide
-from qctl.output.text import age, count, cut, pad, shown
+from qctl.output.text import age, count, cut, pad, shown, width
 from qctl.output.writer import to_json
 
-FIELDS = (
-    Field("NAME", 13, 0, grows=True, order="name", most=24),
-    Field("SCHEDULE", 20, 0, grows=True, order="schedule", most=40),
-    Field("STATUS", 8, 0, order="status"),
-    Field("NEXT IN", 7, 0, right=True, order="next_at"),
-    Field("LAST", 7, 1, right=True, order="last_at"),
-    Field("LATE", 6, 2, right=True, order="late_s"),
-    Field("RUNS", 7, 6, right=True, order="runs"),
-    Field("MISSED", 6, 0, right=True, order="missed"),
-    Field("OVERLAP", 7, 5, right=True, order="overlapped"),
-    Field("RESULT", 10, 3),
-    Field("TASK", 18, 3, grows=3, order="task"),
-)
-NOT_READ = "the schedule has not been read yet"
 EMPTY = (
     "there is no schedule entry\n"
     "`qctl -A proj beat` declares those of a project\n"
@@ -49,14 +37,12 @@ NAMES = 16
 DUE = (
     Field("DUE IN", 6, 0, right=True),
     Field("AT", 8, 0),
-    Field("ENTRY", 12, 0, grows=True, most=20),
-    Field("CALL", 14, 0, grows=True),
+    Field("ENTRY", 12, 0, grows=True, middle=True, most=14),
+    Field("QUEUE, READY, CALL", 18, 0, grows=2),
 )
-DUE_CELLS, DUE_FROM = 60, 116
+DUE_CELLS, DUE_FROM = 68, 116  # with 120 cells, a column of the time line has two minutes
 #: cells from which the selected entry has its history beside it
 SIDE_BY_SIDE = 100
-#: so many instants to come are named in the band
-NEXT = 6
 HISTORY = (
     Field("INSTANT", 8, 0),
     Field("OUTCOME", 13, 0),
@@ -66,7 +52,7 @@ HISTORY = (
     Field("WORKER", 10, 2, middle=True, grows=1, most=16),
     Field("TASK", 8, 3, grows=2, most=36),
     Field("BY", 10, 4, grows=1, most=14),
-    Field("RESULT", 12, 3, grows=2),
+    Field("RESULT", 12, 1, grows=2),
 )
 #: seconds between two marks of the axis
 QUARTER_S = 900.0
@@ -121,7 +107,7 @@ def cells(panes: CellFormatter, row: ScheduleRow) -> list[Part]:
     item = row.item
     if item is None:
         unknown = "?" if row.problem else "…"
-        words = [unknown] * (len(FIELDS) - 3)
+        words = [unknown] * (len(SCHEDULE_FIELDS) - 3)
         return [Part(row.name), Part(cut(row.problem, 60) or unknown), _status(panes, row), *map(Part, words)]
     ran = row.time("last_at")
     return [
@@ -209,15 +195,21 @@ def hour(scene: Scene, rows: Sequence[ScheduleRow], selected: str, cells: int) -
 
 
 def _due(canvas: Canvas, box: Box, scene: Scene, rows: Sequence[ScheduleRow]) -> None:
-    """The next instant of each entry that is shown, in the order of time, and what it calls."""
+    """The next instant of each entry that is shown, in the order of time, where its task goes, behind how
+    many messages, and what it calls; where there is room, also those that follow."""
     now, lines = scene.panes.store_now, []
-    known = [(at, row) for row in rows if (at := _first(row)) and row.status != schedules.PAUSED]
+    ready = {queue.name: queue.ready for queue in scene.picture.queues}
+    active = [row for row in rows if row.status != schedules.PAUSED]
+    known = [(at, row) for row in active if (at := _first(row))]
+    later = sorted(((at, row) for row in active for at in row.upcoming[1:]), key=lambda one: one[0])
+    known += later[: max(box.rows - 1 - len(known), 0)]
     for at, row in sorted(known, key=lambda one: one[0]):
         left = age(at - now) if at > now else "now"
         clock = time.strftime("%H:%M:%S", time.localtime(at))
-        lines.append(
-            [Part(left), Part(clock, scene.panes.style("faint")), Part(row.name), Part(_called(row))]
-        )
+        queue = str((row.item or {}).get("queue") or "")
+        goes = f"{queue} {figure(ready.get(queue))} " if queue else ""
+        call = Part(goes + _called(row))
+        lines.append([Part(left), Part(clock, scene.panes.style("faint")), Part(row.name), call])
     panels.table(canvas, box, scene, DUE, lines)
 
 
@@ -264,20 +256,14 @@ def entry(canvas: Canvas, inner: Box, scene: Scene, row: ScheduleRow) -> tuple[s
     )
     when = "  ".join(filter(None, (item["schedule"], zone)))
     policies = [("not published", item["problem"])] if item["problem"] else _policies(row)
+    late = _late(history or ())
     if wide:
-        rows = [("schedule", when), ("task", _called(row)), ("queue", str(item["queue"] or "-"))]
-        counts = f"{item['runs']:,} sent · {item['missed']:,} missed · {item['overlapped']:,} overlapped"
-        rows += [*policies, ("decisions", counts)]
+        facts = [("schedule", when), ("task", _called(row)), ("queue", str(item["queue"] or "-"))]
+        facts += [*policies, ("by", str(item["last_by"] or "-")), *late]
         bad = panes.style("failed")
-        facts = [(name, text, bad if name == "not published" else "") for name, text in rows]
-        room = panels.flow(canvas, inner, scene, facts)
-        _write_parts(
-            canvas, room, room.y, [*_last(panes, history, room.cells // 2), *_next_instants(panes, row)]
-        )
-        lines = [_decision(scene, one) for one in (history or ())[: max(room.rows - 2, 0)]]
-        when_due = HISTORY[0]._replace(width=max((len(line[0].text) for line in lines), default=8))
-        below = room._replace(y=room.y + 1, rows=room.rows - 1)
-        panels.table(canvas, below, scene, (when_due, *HISTORY[1:]), lines)
+        styled = [(name, text, bad if name == "not published" else "") for name, text in facts]
+        _decisions(canvas, panels.flow(canvas, inner, scene, styled), scene, row, history)
+        late = []
     else:
         queue = f"queue {item['queue']}" if item["queue"] else ""
         canvas.text(inner.x, inner.y, "  ".join(filter(None, (when, _called(row), queue))), "", inner.cells)
@@ -286,9 +272,38 @@ def entry(canvas: Canvas, inner: Box, scene: Scene, row: ScheduleRow) -> tuple[s
         lines = [_last(panes, history, inner.cells), *(_record(panes, one) for one in history or ())]
         for line, parts in enumerate(lines[: max(inner.rows - 2, 0)]):
             _write_parts(canvas, inner, inner.y + 2 + line, parts)
-    late = [(r.at_us - r.instant_us) / 1e6 for r in history or () if r.outcome == "sent"]
-    worst = f"at most {age(max(late))} late, of {len(late)} · " if late else ""
-    return row.name, f"{worst}Enter opens it"
+    tasks = [latest.task_of(scene.picture, one.task_id) for one in history or () if one.task_id]
+    ran = [task.runtime for task in tasks if task is not None and task.runtime is not None]
+    spans = [*late, *([("ran", latest.spread(ran))] if ran else [])]
+    return row.name, " · ".join([*(f"{name} {text}" for name, text in spans), "Enter opens it"])
+
+
+def _decisions(
+    canvas: Canvas, room: Box, scene: Scene, row: ScheduleRow, history: Sequence[HistoryRecord] | None
+) -> None:
+    """The last decisions and the instants to come in a line, and below it the decisions in two columns."""
+    said = _last(scene.panes, history, room.cells // 2)
+    rest = room.cells - sum(width(part.text) for part in said)
+    _write_parts(canvas, room, room.y, [*said, *_next_instants(scene.panes, row, rest)])
+    tall = max(room.rows - 2, 0)
+    lines = [_decision(scene, one) for one in (history or ())[: 2 * tall]]
+    fields = [
+        field
+        if field.grows
+        else field._replace(width=max(len(field.name), *(len(line[place].text) for line in lines)))
+        for place, field in enumerate(HISTORY if lines else ())
+    ]
+    left = room._replace(y=room.y + 1, rows=room.rows - 1, cells=(room.cells - 2) // 2)
+    right = left._replace(x=room.x + room.cells - left.cells)
+    for box, some in ((left, lines[:tall]), (right, lines[tall:])):
+        if some:
+            panels.table(canvas, box, scene, fields, some)
+
+
+def _late(history: Sequence[HistoryRecord]) -> list[tuple[str, str]]:
+    """How late the last instants were published."""
+    late = [(one.at_us - one.instant_us) / 1e6 for one in history if one.outcome == "sent"]
+    return [("late", f"{age(max(late))} at most, of {len(late)}")] if late else []
 
 
 def _write_parts(canvas: Canvas, box: Box, y: int, parts: Sequence[Part]) -> None:
@@ -297,11 +312,13 @@ def _write_parts(canvas: Canvas, box: Box, y: int, parts: Sequence[Part]) -> Non
         x = canvas.text(x, y, part.text, part.style, box.x + box.cells - x)
 
 
-def _next_instants(panes: CellFormatter, row: ScheduleRow) -> list[Part]:
-    """The instants to come, as far as they are computed."""
-    times = [time.strftime("%H:%M:%S", time.localtime(at)) for at in row.upcoming[:NEXT]]
+def _next_instants(panes: CellFormatter, row: ScheduleRow, room: int) -> list[Part]:
+    """The instants to come, as far as they are computed and fit."""
+    head = " · next "
+    most = max((room - len(head) + 1) // len("00:00:00 "), 1)
+    times = [time.strftime("%H:%M:%S", time.localtime(at)) for at in row.upcoming[:most]]
     due = (row.item or {}).get("next_at")
-    return [Part(" · next ", panes.style("faint")), Part(" ".join(times) or str(due or "-"))]
+    return [Part(head, panes.style("faint")), Part(" ".join(times) or str(due or "-"))]
 
 
 def _decision(scene: Scene, record: HistoryRecord) -> list[Part]:

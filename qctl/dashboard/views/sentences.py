@@ -150,7 +150,7 @@ class Speaker:
     def view(self, picture: Snapshot, name: str) -> Iterator[str]:
         """A view as lines."""
         lists: dict[str, list[str]] = {
-            "queues": [self.queue(row, picture.at).text for row in picture.queues],
+            "queues": [self.queue(row, picture.at).text + _taken(row, picture) for row in picture.queues],
             "workers": [self.worker(row).text for row in picture.workers],
             "failures": [s.text for s in self.sentences(picture) if s.subject.startswith("failure ")],
             "tasks": [_task(picture.tasks[n]) for n in range(min(len(picture.tasks), MOST))],
@@ -166,6 +166,16 @@ class Speaker:
         else:
             yield f"{name}, {len(found)} rows"
             yield from found
+
+
+def _taken(row: QueueRow, picture: Snapshot) -> str:
+    """How many messages of a queue are in flight, of the slots of the workers that take from it, and which of
+    these are silent."""
+    takers = [worker for worker in picture.workers if row.name in worker.queues]
+    slots = sum(worker.slots or 0 for worker in takers if worker.state == "online")
+    parts = [f"{row.in_flight:,} in flight of {slots:,} slots"] if slots and row.in_flight is not None else []
+    parts += [f"{worker.node} silent" for worker in takers if worker.state == "silent"]
+    return "".join(f", {part}" for part in parts)
 
 
 def _task(task: Any) -> str:

@@ -10,8 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from qctl.dashboard.state.snapshot import Snapshot
-from qctl.dashboard.views import cells as words
-from qctl.dashboard.views import episodes, overview, schedules
+from qctl.dashboard.views import columns, episodes, overview
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.views.overview_lists import queue_order, type_row, type_rows, worker_order
 from qctl.dashboard.widgets.virtual_table import Field, Part
@@ -33,6 +32,12 @@ class View(NamedTuple):
     short: str = ""  # its name in the footer, if that is shorter
 
 
+def _schedule_cells(panes: CellFormatter) -> Callable[[Any], list[Part]]:
+    from qctl.dashboard.views.schedules import cells
+
+    return partial(cells, panes)
+
+
 VIEWS: tuple[View, ...] = (
     View(
         "overview",
@@ -46,62 +51,62 @@ VIEWS: tuple[View, ...] = (
     View(
         "workers",
         "2",
-        words.WORKER_FIELDS,
+        columns.WORKER_FIELDS,
         lambda s, _: sorted(s.workers, key=worker_order),
         lambda w: str(w.node),
         lambda p: p.worker,
-        words.NO_WORKERS,
+        columns.NO_WORKERS,
     ),
     View(
         "tasks",
         "3",
-        words.TASK_FIELDS,
+        columns.TASK_FIELDS,
         lambda s, _: s.tasks,
         lambda t: str(t.uuid),
         lambda p: p.task,
-        words.NO_TASKS,
+        columns.NO_TASKS,
     ),
     View(
         "queues",
         "4",
-        words.QUEUE_FIELDS,
+        columns.QUEUE_FIELDS,
         lambda s, _: sorted(s.queues, key=queue_order),
         lambda q: str(q.name),
         lambda p: p.queue,
-        words.NO_QUEUES,
+        columns.NO_QUEUES,
     ),
     View(
         "failures",
         "5",
-        words.FAILURE_FIELDS,
+        columns.FAILURE_FIELDS,
         lambda s, _: s.failures,
         lambda f: f"{f.name} {f.exc_type}",
         lambda p: p.failure,
-        words.NO_FAILURES,
+        columns.NO_FAILURES,
     ),
     View(
         "schedules",
         "6",
-        schedules.FIELDS,
+        columns.SCHEDULE_FIELDS,
         lambda s, _: s.schedules.rows,
         lambda e: str(e.name),
-        lambda p: partial(schedules.cells, p),
-        schedules.NOT_READ,
+        _schedule_cells,
+        columns.NOT_READ,
         "sched",
     ),
     View(
         "events",
         "7",
-        words.EVENT_FIELDS,
+        columns.EVENT_FIELDS,
         lambda s, _: s.log,
         lambda e: str(e.number),
         lambda p: p.event,
-        words.NO_EVENTS,
+        columns.NO_EVENTS,
     ),
     View(
         "broker",
         "8",
-        words.FACT_FIELDS,
+        columns.FACT_FIELDS,
         lambda s, _: s.broker_facts,
         lambda f: str(f[0]),
         lambda p: p.fact,
@@ -110,11 +115,11 @@ VIEWS: tuple[View, ...] = (
     View(
         "types",
         "9",
-        words.TYPE_FIELDS,
+        columns.TYPE_FIELDS,
         lambda s, _: [] if s.charts is None else type_rows(s.charts, s.at, 0),
         lambda t: str(t.name),
         lambda p: partial(type_row, p),
-        words.NO_TYPES,
+        columns.NO_TYPES,
     ),
     View(
         "alerts",

@@ -267,10 +267,10 @@ class Canvas:
     def scale(self, x: int, y: int, rows: int, room: int, top: float, style: str, unit: str = "") -> None:
         """The labels of a vertical axis of `rows` lines: its top and its middle, right-aligned in `room`."""
         tick = "+" if self.is_plain else "┤"
-        labels = {0: top, rows // 2: top / 2} if rows >= 4 and not rows % 2 else {0: top}
+        labels = axis_labels(rows, top, unit)
         for row in range(rows):
             if row in labels:
-                self.right(x + room, y + row, f"{number(labels[row])}{unit if row == 0 else ''}", style)
+                self.right(x + room, y + row, labels[row], style)
             self.put(x + room, y + row, tick if row in labels else "|" if self.is_plain else "│", style)
 
     def time_axis(
@@ -312,6 +312,12 @@ def nice_top(values: Sequence[float | None], least: float = 1.0) -> float:
         return least if most else max(least, 1.0)
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in _NICE if step * power >= most * 0.999)
+
+
+def axis_labels(rows: int, top: float, unit: str = "") -> dict[int, str]:
+    """The labels of a vertical axis of `rows` lines, by line: its top with the unit, and its middle."""
+    values = {0: top, rows // 2: top / 2} if rows >= 4 and not rows % 2 else {0: top}
+    return {row: f"{number(value)}{unit if row == 0 else ''}" for row, value in values.items()}
 
 
 def number(value: float) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from textual.suggester import Suggester
 
-from qctl.filters.fields import completions
 from qctl.output.text import shown
 
 #: current values by field: name, queue, worker
@@ -24,6 +23,8 @@ class FilterHints(Suggester):
         self._live = live
 
     async def get_suggestion(self, value: str) -> str | None:
+        from qctl.filters.fields import completions
+
         head, space, word = value.rpartition(" ")
         if not word:
             return None

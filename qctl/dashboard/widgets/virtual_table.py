@@ -2,12 +2,13 @@
 
 In:  a sequence of any length and a function that makes cells of one item.  Out: lines.
 Columns that do not fit are left out by priority, or with `wide` reached by scrolling; a row never wraps.
+A column of numbers is as wide as the widest that was shown in it, so it does not move with each of them.
 The cursor stays on its item when rows move; while the table follows, it stays on the first row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from rich.segment import Segment
@@ -42,12 +43,15 @@ class Field(NamedTuple):
     name: str
     width: int  # minimum width
     priority: int = 0  # the highest number is left out first
-    right: bool = False
+    right: bool = (
+        False  # of numbers: in a list, `width` is what they are expected to need, at most twice that
+    )
     grows: int = 0  # its share of the remaining width
     middle: bool = False  # long text is cut in the middle
     order: str = ""  # the attribute that rows are sorted by; empty: not sortable
     most: int = 0  # a growing column is not wider, because no value is; 0: without limit
     wide_from: int = 0  # it is shown only in tables of so many cells
+    fits: bool = False  # in a list, `width` is the most that its texts need
 
 
 class Order(NamedTuple):
@@ -139,6 +143,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.painting = Painting()
         self._cursor_key: str | None = None
         self._lines: dict[int, tuple[Any, ...]] = {}
+        self._needed: dict[str, int] = {}  # cells of the widest value so far, by column
 
     # --- what to show
 
@@ -153,7 +158,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         self.fields, self.key, self.cells, self.empty = tuple(fields), key, cells, empty
         self.items, self.cursor, self._cursor_key, self.follows = (), 0, None, True
         self.order, self.hidden, self.marked = Order(), set(), {}
-        self._lines, self.painter = {}, None
+        self._lines, self._needed, self.painter = {}, {}, None
         self.painting.forget()
         self.scroll_to(0, 0, animate=False, immediate=True)
         self.refresh()
@@ -213,13 +218,9 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         if self.painter is not None:
             self.repaint_picture(everything)
             return
-        fresh: dict[int, tuple[Any, ...]] = {}
-        self.widths(self._room)
-        for y in range(1, self.size.height):
-            index = y - 1 + self.scroll_offset.y
-            if index < len(self.items):
-                item = self.items[index]
-                fresh[y] = (index == self.cursor, self._sign(self.key(item)), *self.cells(item))
+        fresh = self._visible()
+        if self._measure(fresh.values()):  # a column is wider, and others have less room
+            fresh, everything = self._visible(), True
         if everything or fresh.keys() != self._lines.keys():
             self.refresh()
         else:
@@ -230,9 +231,31 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
                 self.refresh(*regions)
         self._lines = fresh
 
+    def _visible(self) -> dict[int, tuple[Any, ...]]:
+        """What the lines on the screen depend on: the cursor, the sign, and the cells of each."""
+        fresh: dict[int, tuple[Any, ...]] = {}
+        self.widths(self._room)
+        for y in range(1, self.size.height):
+            index = y - 1 + self.scroll_offset.y
+            if index < len(self.items):
+                item = self.items[index]
+                fresh[y] = (index == self.cursor, self._sign(self.key(item)), *self.cells(item))
+        return fresh
+
+    def _measure(self, lines: Iterable[tuple[Any, ...]]) -> bool:
+        """Note the cells that values need; whether some need more than any before."""
+        numbers = [(place, f.name) for place, f in enumerate(self.fields, 2) if f.right or f.fits]
+        needed, more = self._needed, False
+        for line in lines:
+            for place, name in numbers:
+                length = len(line[place].text)
+                if length > needed.get(name, 0):
+                    needed[name], more = length, True
+        return more
+
     def repaint_picture(self, everything: bool = False) -> None:
         """Draw the picture anew, and show what changed."""
-        if self.painter is None:
+        if self.painter is None or not self.size:  # it has no size before its first layout
             return
         regions = self.painting.put(self.painter())
         if everything or regions is None:
@@ -247,8 +270,13 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     @property
     def columns(self) -> list[Field]:
-        """The columns that are not hidden."""
-        return [f for f in self.fields if f.name not in self.hidden]
+        """The columns that are not hidden; those of numbers are as wide as these and the heading need."""
+        found = [f for f in self.fields if f.name not in self.hidden]
+        return [f._replace(width=self._least(f)) if f.right or f.fits else f for f in found]
+
+    def _least(self, field: Field) -> int:
+        heading = len(field.name) + (bool(field.order) and field.order == self.order.by)
+        return max(heading, min(self._needed.get(field.name, 0), field.width * (2 if field.right else 1)))
 
     # --- moving
 

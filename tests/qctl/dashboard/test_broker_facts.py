@@ -58,6 +58,7 @@ def test_response_times_get_percentiles_when_there_are_enough() -> None:
 
     assert few["answers in"] == "1.0 ms"
     assert many["answers in"].startswith("2.0 ms · p50 1.0 p95 1.1 p99 1.8 ms in 30s")
+    assert many["answers in"].endswith(" · slowest 2.0 ms, 0.0s ago")
 
 
 def test_a_redis_tells_its_version_memory_clients_and_storage(redis_url: str) -> None:

@@ -22,7 +22,8 @@ from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.state.failures import seen_failures
 from qctl.dashboard.state.schedules import ScheduleBoard, ScheduleRow
 from qctl.dashboard.state.snapshot import QueueRow
-from qctl.dashboard.views.cells import TASK_FIELDS, CellFormatter
+from qctl.dashboard.views.cells import CellFormatter
+from qctl.dashboard.views.columns import TASK_FIELDS
 from qctl.dashboard.views.views import VIEWS
 from qctl.dashboard.widgets.virtual_table import VirtualTable
 from tests.support.processes import Processes

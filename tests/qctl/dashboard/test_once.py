@@ -19,6 +19,7 @@ from qctl.dashboard.sources.replay import Replay
 from qctl.dashboard.state.snapshot import QueueRow
 from qctl.dashboard.views.sentences import Speaker
 from qctl.main import cli, main
+from tests.support.still import Still
 from tests.support.waiting import wait_for
 
 START = 1_700_000_000.0
@@ -153,6 +154,13 @@ def test_the_trend_of_a_queue_is_a_sentence() -> None:
     since = said[-1].partition(" since ")[2][:8]
     assert said[-1] == f"payments backlog 1,204, rising 2 a second since {since}, oldest 3 min 17 s"
     assert speaker.queue(row, START + 200).text.startswith("payments backlog 0, falling")
+
+
+def test_a_queue_is_told_with_the_slots_and_the_silent_ones_of_its_workers() -> None:
+    said = list(Speaker().view(Still().take(), "queues"))
+
+    assert said[1].endswith("3 in flight of 2 slots, pay2@fra silent")
+    assert said[2].endswith("8 in flight of 8 slots")
 
 
 def test_a_typed_command_is_run_after_a_yes(

@@ -5,14 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from typing import Any
+
+from msgspec.structs import replace
 
 from qcore import App
+from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.broker_poll import BrokerPoll
 from qctl.dashboard.sources.live import LiveSource
 from qctl.dashboard.state.event_log import Ended
 from qctl.dashboard.state.snapshot import QueueRow
 from qctl.fleet.queue_rates import Taken
+from tests.qctl.dashboard.test_dashboard import play, screen_text
 from tests.support.processes import Processes
+from tests.support.still import QUEUES, Still
 from tests.support.waiting import wait_for
 
 
@@ -80,3 +86,43 @@ def test_a_rate_that_nobody_can_know_is_not_shown(memory_url: str) -> None:
     assert named.seen and slowest < (named.out_per_s or 0) < fastest and (named.in_per_s or 0) > slowest
     assert slowest * 5 / 3 < (looker.published_per_s or 0) < fastest * 5 / 3, "what ended was published"
     assert other.seen and (other.in_per_s, other.out_per_s) == (None, None)
+
+
+def lines_of(text: str) -> tuple[str, str]:
+    """The headings of the list, and its first row."""
+    lines = text.splitlines()
+    number = next(number for number, line in enumerate(lines) if "QUEUE" in line)
+    return lines[number], lines[number + 1]
+
+
+def test_a_number_is_never_cut_and_its_column_does_not_move_when_it_is_short_again() -> None:
+    feed = Still(queues=(replace(QUEUES[0], ready=123_456_789),))
+    seen: list[tuple[str, str]] = []
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await pilot.pause()
+        seen.append(lines_of("\n".join(screen_text(window))))
+        feed.changes["queues"] = (replace(QUEUES[0], ready=7),)
+        window.redraw()
+        await pilot.pause()
+        seen.append(lines_of("\n".join(screen_text(window))))
+
+    play(feed, script, (80, 24), view="4")
+
+    (wide, row), (heading, later) = seen
+    assert " 123,456,789 " in row and " 7 " in later
+    assert wide == heading
+
+
+def test_a_queue_says_how_many_slots_it_has_and_who_fell_silent() -> None:
+    seen: list[str] = []
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        await pilot.pause()
+        seen.append("\n".join(screen_text(window)))
+
+    play(Still(), script, (200, 50), view="4")
+
+    row = next(line for line in seen[0].splitlines() if line.startswith("│ payments"))
+    assert " 3/2 " in row and "1 pay1 1/2 0.2/s, pay2 silent" in row
+    assert "newest " in seen[0] and " waited p50 " in seen[0] and " ran p50 " in seen[0]

@@ -72,7 +72,7 @@ def test_what_is_unknown_is_no_zero(size: tuple[int, int]) -> None:
     code = next(line for line in lines if line.startswith("│ tides"))
     torn = next(line for line in lines if line.startswith("│ torn"))
     assert code.split()[3:7] == ["code", "?", "-", "-"]
-    assert torn.split("broken")[1].strip("│ ").split() == ["?"] * (4 if size[0] == 80 else 7)
+    assert torn.split("broken")[1].strip("│ ").split() == ["?"] * (4 if size[0] == 80 else 8)
     report = next(line for line in lines if line.startswith("│ nightly-report"))
     assert "?" in report.split() or size[0] == 80, "nobody knows the state of its last task"
 

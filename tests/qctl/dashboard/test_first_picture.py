@@ -1,0 +1,104 @@
+"""What stands between the command and the first picture of the dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from qctl.dashboard.screens.keys import Dashboard
+from qctl.dashboard.screens.main import REDRAW_S, MainWindow
+from qctl.dashboard.sources.base import startable
+from tests.support.still import Still
+
+#: the most modules of qcore and qctl that the first picture may need
+MOST_MODULES = 180
+#: what other screens, keys and the requests of the source need
+LATER = (
+    *("qcore.brokers.sqlite", "qcore.control", "qcore.events.receiver", "qcore.schedules", "qctl.cli.audit"),
+    *("qctl.commands.worker.command", "qctl.filters", "qctl.output.yaml"),
+    *("qctl.dashboard.accessible", "qctl.dashboard.once", "qctl.dashboard.run_command"),
+    *(f"qctl.dashboard.screens.{name}" for name in ("command_palette", "details", "dialogs", "screenshot")),
+    *(f"qctl.dashboard.sources.{name}" for name in ("broker_facts", "broker_poll", "schedule_poll")),
+    *(f"qctl.dashboard.views.{name}" for name in ("band", "broker", "details", "latest", "pages")),
+    *("qctl.dashboard.views.schedules", "qctl.dashboard.views.sentences"),
+    *("qctl.dashboard.state.failures", "qctl.dashboard.state.filter_columns", "qctl.dashboard.state.history"),
+    *("kombu", "redis", "sqlite3", "ctypes", "aiohttp", "pygments", "markdown_it", "statistics"),
+    *("rich.markdown", "rich.syntax", "textual.widgets._data_table", "textual.widgets._markdown"),
+)
+CODE = """
+import json, os, sys
+from qctl.dashboard.sources.live import LiveSource
+from qctl.main import main
+
+def told(self):
+    print(json.dumps(sorted(sys.modules)), flush=True)
+    os._exit(0)
+
+LiveSource.start = told
+main(["-b", "sqlite:///never-opened.db", "events"])
+"""
+
+
+def test_the_first_picture_needs_nothing_of_other_screens_nor_of_the_broker(tmp_path: Any) -> None:
+    """The source starts after it, so what is imported then is what the picture needed."""
+    env = {**os.environ, "TEXTUAL_DRIVER": "textual.drivers.headless_driver:HeadlessDriver"}
+    line = [sys.executable, "-c", CODE]
+
+    done = subprocess.run(line, env=env, cwd=tmp_path, capture_output=True, text=True)
+
+    found = set(json.loads(done.stdout))
+    assert "qctl.dashboard.views.overview" in found, "it was drawn"
+    assert [name for name in LATER if name in found] == []
+    ours = [name for name in found if name.partition(".")[0] in ("qcore", "qctl")]
+    assert len(ours) <= MOST_MODULES, "import what only another screen needs where it is used"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_source_starts_after_the_first_picture_and_the_screen_is_drawn_four_times_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[str] = []
+    painted, every = MainWindow.paint, MainWindow.set_interval
+    monkeypatch.setattr(MainWindow, "paint", lambda self: steps.append("painted") or painted(self))
+
+    def set_interval(self: Any, seconds: float, *rest: Any, **more: Any) -> Any:
+        steps.append(f"every {seconds} s")
+        return every(self, seconds, *rest, **more)
+
+    monkeypatch.setattr(MainWindow, "set_interval", set_interval)
+
+    async def play() -> None:
+        window = Dashboard(Still())
+        window.start = lambda: steps.append("started")
+        async with window.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+
+    asyncio.run(play())
+
+    assert steps.count(f"every {REDRAW_S} s") == steps.count("started") == 1
+    assert "painted" in steps[: steps.index("started")]
+
+
+def test_a_source_that_was_not_started_is_not_stopped() -> None:
+    steps: list[str] = []
+
+    class Noted(Still):
+        def start(self) -> None:
+            steps.append("start")
+
+        def stop(self) -> None:
+            steps.append("stop")
+
+    with startable(Noted()):
+        pass
+    with startable(Noted()) as start:
+        start()
+        start()
+
+    assert steps == ["start", "stop"]
