@@ -215,7 +215,8 @@ class Worker:
         """Start, run until a shutdown is requested, stop. Returns the exit code. Raises ConfigError,
         and BrokerDown when the broker is unavailable at the start."""
         try:
-            return self._run()
+            with log_setup.output_as_before():
+                return self._run()
         except StepFailed:  # the log has its error
             return EXIT_FAILED
 
@@ -230,6 +231,8 @@ class Worker:
             celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
         traced(app.conf)
+        if self.redirects_output:
+            log_setup.redirect_output(app.conf)
         if is_child:
             serve_place(self._setup)
         check_serializers(app.conf, os.geteuid(), os.environ)
@@ -242,9 +245,8 @@ class Worker:
         self._queues, broadcasts = taken(app, self._queues, self.node)
         for task in app.tasks.values():
             per_second(task.rate_limit)  # a malformed limit fails before anything starts
-        if self._purge:
-            for queue in self._queues:
-                app.broker.administration.purge(queue)
+        for queue in self._queues if self._purge else ():
+            app.broker.administration.purge(queue)
         app.close()
         effects.warn(app.conf.without_defaults(), log)
         with PidFile(self._pidfile):
@@ -384,8 +386,6 @@ class Worker:
 
     def _before_run(self) -> None:
         """Called once in every process that runs tasks."""
-        if self.redirects_output:
-            log_setup.redirect_output(self.app.conf)
         if self._pool_kind.sends_process_signals:
             debug_on_signal()
             worker_process_init.send(self.node)
@@ -404,10 +404,9 @@ class Worker:
             f"  control      {self._guard.words() if self._has_remote_control else 'off'}\n"
             f"  task events  {'on' if self.events.tasks_on else 'off (-E turns them on)'}\n"
             f"{self._celery_line()}{self.node} ready.",
-            file=sys.stderr,
+            file=sys.__stderr__ or sys.stderr,
             flush=True,
         )
-        log_setup.redirect_output(self.app.conf)
 
     @staticmethod
     def _celery_line() -> str:

@@ -9,7 +9,8 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from qcore.base.escapes import in_json, in_lines, shown
@@ -302,6 +303,17 @@ class _Bytes:
 
     def close(self) -> None:
         self._text.flush()
+
+
+@contextmanager
+def output_as_before() -> Iterator[None]:
+    """Undo redirect_output() at its end."""
+    before = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        if isinstance(sys.stdout, _ToLog):
+            sys.stdout, sys.stderr = before
 
 
 def redirect_output(conf: Config) -> None:

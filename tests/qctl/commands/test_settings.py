@@ -58,12 +58,12 @@ def test_a_worker_waits_for_the_broker_and_says_once_what_has_no_effect(
     log = tmp_path / "w-test.log"
     wait_for(lambda: log.exists() and "try 1 of 100 to connect follows" in log.read_text())
     away.start()
-    wait_for(lambda: "w@test ready" in log.read_text())  # the solo pool redirects all output to the log
+    worker.wait_output("w@test ready")
 
     assert log.read_text().count(SAID) == 1
     assert log.read_text().count("the setting worker_agent has no effect") == 1
     assert log.read_text().startswith("[at 2")
-    assert "celery, w@test.dq2" in log.read_text()
+    assert "celery, w@test.dq2" in worker.output()
     assert (tmp_path / "worker.pid").read_text().split()[0] == str(worker.pid)
     found = json.loads(qctl("-b", away.url, "doctor", "-o", "json").stdout)["items"]
     assert SAID in [item["what"] for item in found if item["name"] == "setting-without-effect"]
