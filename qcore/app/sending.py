@@ -245,7 +245,9 @@ def retried(
     """Call publish() until it succeeds, and return its result; raises its last BrokerDown after the retries
     of task_publish_retry_policy. retry: overrides the setting task_publish_retry unless it is None; own:
     items that override those of the policy, and `confirm_timeout`, the seconds of one try."""
-    token = confirm_within_s.set((own or {}).get("confirm_timeout"))
+    if own is None or "confirm_timeout" not in own:
+        return _retried(publish, conf, retry, own)
+    token = confirm_within_s.set(own["confirm_timeout"])
     try:
         return _retried(publish, conf, retry, own)
     finally:
