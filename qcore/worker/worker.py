@@ -231,14 +231,13 @@ class Worker:
             celeryd_after_setup.send(self.node, instance=self, conf=app.conf)
         app.import_modules()
         traced(app.conf)
-        if self.redirects_output:
-            log_setup.redirect_output(app.conf)
         if is_child:
             serve_place(self._setup)
         check_serializers(app.conf, os.geteuid(), os.environ)
         if "warn_of_idle_patches" in provided:
             provided["warn_of_idle_patches"](self._pool_kind.name)
         worker_init.send(self)
+        log_setup.redirect_output(app.conf, self.redirects_output)
         steps = self._steps()
         consume(app)
         reach(app)
@@ -386,6 +385,7 @@ class Worker:
 
     def _before_run(self) -> None:
         """Called once in every process that runs tasks."""
+        log_setup.redirect_output(self.app.conf, self.redirects_output)
         if self._pool_kind.sends_process_signals:
             debug_on_signal()
             worker_process_init.send(self.node)

@@ -40,15 +40,16 @@ def due(app: App, found: Scheduled, now: float, known: Known | None = None) -> D
     """When an entry is due."""
     entry, known = found.entry, {} if known is None else known
     cursor = 0 if entry.spec.get("kind") == "crontab" else found.state.cursor_us
-    spec: Any = tuple(entry.spec.items())
+    more = (entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst, cursor)
+    key: tuple[Any, ...] = (*entry.spec, *entry.spec.values(), *more)
     try:
-        hash(spec)
-    except TypeError:  # a broken one
-        spec = str(spec)
-    key = (spec, entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst, cursor)
-    if key not in known:
-        known[key] = Due(phrase(app, found), *next_of(app, found, now))
-    return known[key]
+        when = known.get(key)
+    except TypeError:  # a value that no spec has
+        key = (str(entry.spec), *more)
+        when = known.get(key)
+    if when is None:
+        when = known[key] = Due(phrase(app, found), *next_of(app, found, now))
+    return when
 
 
 class Items(Sequence[dict[str, Any]]):

@@ -142,7 +142,7 @@ class Output:
 
             wide = shutil.get_terminal_size().columns
         found = lines(columns, rows, wide, self.colour, self.options.listing.headers)
-        sys.stdout.write("".join(f"{line}\n" for line in found))
+        sys.stdout.write("\n".join([*found, ""]))
 
     def items(
         self,

@@ -391,9 +391,12 @@ def _batches(packed: list[list[Any]]) -> Iterator[list[Any]]:
         yield batch
 
 
+_NEVER_RAN = EntryState()
+
+
 def _state(raw: bytes) -> EntryState:
     if not raw:
-        return EntryState()
+        return _NEVER_RAN
     *numbers, last = raw.split(b" ", 6)
     cursor, runs, missed, overlapped, instant, sent = map(int, numbers)
     task_id, by = _LAST.decode(last) if last else ("", "")

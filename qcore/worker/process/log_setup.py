@@ -316,9 +316,11 @@ def output_as_before() -> Iterator[None]:
             sys.stdout, sys.stderr = before
 
 
-def redirect_output(conf: Config) -> None:
-    """Log the output of this process, if the setting worker_redirect_stdouts is on; not where the signal
-    setup_logging has receivers, nor where nothing would write it."""
+def redirect_output(conf: Config, is_wanted: bool) -> None:
+    """Log the output of this process, if that is wanted and the setting worker_redirect_stdouts is on; not
+    where the signal setup_logging has receivers, nor where nothing would write it."""
+    if not is_wanted or isinstance(sys.stdout, _ToLog):
+        return
     has_handlers = conf.worker_hijack_root_logger or logging.getLogger().handlers
     if not conf.worker_redirect_stdouts or setup_logging.receivers or not has_handlers:
         return

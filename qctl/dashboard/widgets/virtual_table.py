@@ -43,9 +43,8 @@ class Field(NamedTuple):
     name: str
     width: int  # minimum width
     priority: int = 0  # the highest number is left out first
-    right: bool = (
-        False  # of numbers: in a list, `width` is what they are expected to need, at most twice that
-    )
+    #: of numbers: in a list, `width` is what they are expected to need, and they get at most twice that
+    right: bool = False
     grows: int = 0  # its share of the remaining width
     middle: bool = False  # long text is cut in the middle
     order: str = ""  # the attribute that rows are sorted by; empty: not sortable
