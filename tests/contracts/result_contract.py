@@ -95,8 +95,8 @@ class ResultContract:
     def test_waiting_ends_when_the_result_comes(self, open_store: OpenStore, task_id: str) -> None:
         reader, writer = open_store(), open_store()
         writer.store([stored(task_id, None, "STARTED")])
-        threading.Timer(0.15, writer.store, ([stored(task_id, 3)],)).start()
         began = time.monotonic()
+        threading.Timer(0.15, writer.store, ([stored(task_id, 3)],)).start()
 
         meta = reader.wait(task_id, 100)
 
