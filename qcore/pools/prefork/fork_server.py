@@ -67,7 +67,7 @@ class ForkServer:
 
     def start(self) -> None:
         """Start a fork server after the last one died. Raises PoolBroken if none can start."""
-        with contextlib.suppress(ChildProcessError):
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(self.pid, signal.SIGKILL)  # whoever asks for another one has lost this one
             os.waitpid(self.pid, 0)
         with self._open() as theirs:

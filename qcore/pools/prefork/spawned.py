@@ -98,16 +98,17 @@ def become(command: Sequence[str], node: str, slot: int, memory: int, descriptor
 
 def start_fork_server(command: Sequence[str], node: str, memory: int, line: int) -> int:
     """Start a fork server that serves the socket `line`; returns its pid. Raises PoolBroken."""
-    import subprocess  # few workers lose their fork server
-
     if not command:
         raise PoolBroken("the fork server died, and only a worker of `qctl worker` can start another one")
     place = Place(os.getpid(), node, NO_SLOT, memory, [line])
+    for descriptor in (memory, line):
+        os.set_inheritable(descriptor, True)
     try:
-        environ = {**os.environ, PLACE: _written(place)}
-        return subprocess.Popen(command, env=environ, pass_fds=(memory, line)).pid
+        return os.posix_spawn(command[0], list(command), {**os.environ, PLACE: _written(place)})
     except OSError as exc:
         raise PoolBroken(f"the fork server died, and another one does not start: {exc}") from exc
+    finally:
+        os.set_inheritable(memory, False)
 
 
 def is_spawned() -> bool:
