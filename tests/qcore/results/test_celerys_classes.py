@@ -344,7 +344,7 @@ def lines_of_a_chord(app: Any) -> list[Any]:
     backend, found = app.backend, []
     app.conf.task_always_eager = True
 
-    @app.task(name="t.body")
+    @app.task(name="t.body", shared=False)
     def body(values: list[int]) -> None:
         found.append(values)
 
@@ -376,6 +376,7 @@ def _is_read(line: str) -> bool:
     return "|download" in line
 
 
+@pytest.mark.filterwarnings("ignore:Results are not stored")
 @pytest.mark.parametrize("kind", [App, CeleryApp])
 def test_a_chord_in_google_cloud_is_counted_as_in_celery(kind: type[Any], libraries: dict[str, Any]) -> None:
     here = told(libraries, kind, "gs", lines_of_a_chord)
@@ -399,6 +400,18 @@ def test_every_store_is_one_of_celerys() -> None:
         assert BACKEND_ALIASES[scheme] == store.place
         assert celery_backend(f"{scheme}://x") == celery_backend(scheme) == store.place
     assert {celery_backend(url) for url, *_ in MADE} == {store.place for store in STORES.values()}
+
+
+@pytest.mark.parametrize(("kind", "error"), [(App, ConfigError), (celery.Celery, ImportError)])
+def test_a_store_that_celery_only_names_is_refused_by_both(kind: type[Any], error: type[Exception]) -> None:
+    app = kind("x", broker="memory://", backend="riak://h", set_as_current=False)
+
+    @app.task(name="t", shared=False)
+    def task() -> None: ...
+
+    for call in (task.delay, task.apply, task.s().apply_async, lambda: app.AsyncResult("x").state):
+        with pytest.raises(error, match="riak"):
+            call()
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
