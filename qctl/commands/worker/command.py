@@ -223,7 +223,7 @@ class WorkerGroup(CliGroup):
 @click.option("--gid", metavar="GROUP", help="Run as this group, by name or number.")
 @click.option("--umask", metavar="MODE", help="File mode creation mask, octal: 022.")
 @click.option("--reload", is_flag=True, help="Restart whenever a .py file below this directory is saved.")
-@accepted("--without-gossip", why="workers do not gossip")
+@click.option("--without-gossip", is_flag=True, help="Take no part in elections (app.control.election).")
 @accepted("--without-mingle", why="workers do not synchronise at start")
 @click.option(
     "-O",
