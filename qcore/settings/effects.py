@@ -58,7 +58,6 @@ NO_EFFECT: dict[str, str] = {
     "worker_lost_wait": "a process that ended is noticed at once",
     "worker_pool_putlocks": "a task is given to a process only when it is free",
     "worker_proc_alive_timeout": "a new process gets its first task when it is ready",
-    "worker_state_db": "the broker stores revoked ids, for all workers",
     "worker_timer": "the worker waits for the next event or due time itself",
     "worker_timer_precision": "the worker waits for the next event or due time itself",
     "azureblockblob_retry_initial_backoff_sec": _UNREAD,
@@ -80,12 +79,16 @@ ALIKE: dict[str, str] = {
     **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
     "result_compression": "not in databases, caches and rpc://",
     "result_persistent": "only where result_backend is rpc",
+    "worker_state_db": "revoked ids stay so when workers start again; the broker stores them, and no file",
     **{
         row.name: "by Celery's own class, which must be installed"
         for row in STORES
         if row.name.partition("_")[0] in UNTESTED
     },
 }
+
+#: settings that nothing reads: what they ask for is so whatever their value
+ANYWAY = frozenset(("worker_state_db",))
 
 #: setting -> what differs from Celery where it has an effect: a clause
 DIFFERENT: dict[str, str] = {

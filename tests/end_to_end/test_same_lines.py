@@ -235,14 +235,16 @@ def test_a_publish_ends_when_the_broker_does_not_confirm_it_in_time(option: str,
             app.close()
 
 
+@pytest.mark.parametrize("option", ["--statedb={}", "worker.state_db={}"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_revoked_stays_so_when_a_worker_with_statedb_starts_again(
-    kind: str, redis_url: str, processes: Processes, tmp_path: Path
+    kind: str, option: str, redis_url: str, processes: Processes, tmp_path: Path
 ) -> None:
     (tmp_path / "same.py").write_text(PROJECT)
     path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
     start = processes.celery if kind == "celery" else processes.qctl
-    words = ("-A", "same", "worker", "-c", "1", "-l", "INFO", "--without-mingle", "-S", str(tmp_path / "db"))
+    words = ("-A", "same", "worker", "-c", "1", "-l", "INFO", "--without-mingle")
+    words += (*(["--"] if "." in option else []), option.format(tmp_path / "db"))
     app = celery.Celery(broker=redis_url, backend=redis_url, set_as_current=False)
 
     for is_first in (True, False):

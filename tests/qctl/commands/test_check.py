@@ -26,7 +26,7 @@ app = Celery("proj", broker="mongodb://host/0",  #! different broker
 app.conf.result_backend = "s3://"  #! note result_backend
 app.conf.worker_concurency = 4  #! error worker_concurency
 app.conf.update(
-    worker_state_db="/var/lib/state",  #! different worker_state_db
+    worker_timer="x",  #! different worker_timer
     CELERY_ACKS_LATE=True,  #! note CELERY_ACKS_LATE
     broker_transport_options=dict(sep=1,
     ack_emulation=False),  #! different broker_transport_options['ack_emulation']
@@ -108,7 +108,7 @@ def test_settings_are_found_wherever_a_project_has_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "base.py").write_text("CELERY_WORKER_STATE_DB = 'x'\nDEBUG_TOOLBAR_SORT = 1\n")
+    (tmp_path / "site" / "base.py").write_text("CELERY_WORKER_TIMER = 'x'\nDEBUG_TOOLBAR_SORT = 1\n")
     (tmp_path / "site" / "settings.py").write_text(
         "from .base import *\nCELERY_BEAT_SCHEDULE = {'a': {'task': 't', 'schedule': 1, 'argz': ()}}\n"
     )
