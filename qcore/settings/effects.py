@@ -79,6 +79,7 @@ ALIKE: dict[str, str] = {
     **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
     "result_compression": "not in databases, caches and rpc://",
     "result_persistent": "only where result_backend is rpc",
+    "worker_pool_start_method": "spawn runs the worker's command or script again; in no other program",
     "worker_state_db": "revoked ids stay so when workers start again; the broker stores them, and no file",
     **{
         row.name: "by Celery's own class, which must be installed"
@@ -121,7 +122,6 @@ DIFFERENT: dict[str, str] = {
         "the state RETRY is stored only where the broker stores results"
     ),
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
-    "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
     "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",
 }

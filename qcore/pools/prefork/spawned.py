@@ -101,7 +101,9 @@ def start_fork_server(command: Sequence[str], node: str, memory: int, line: int)
     import subprocess  # few workers lose their fork server
 
     if not command:
-        raise PoolBroken("the fork server died, and only a worker of `qctl worker` can start another one")
+        raise PoolBroken(
+            "the fork server died, and only a worker of a command or script can start another one"
+        )
     place = Place(os.getpid(), node, NO_SLOT, memory, [line])
     try:
         environ = {**os.environ, PLACE: _written(place)}

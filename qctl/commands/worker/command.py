@@ -281,7 +281,7 @@ def command(
     patch_for(options["pool"])  # before the app is imported
     from qcore.base import provided
     from qcore.pools.prefork.spawned import is_spawned
-    from qcore.worker.process.options import file_name, node_name
+    from qcore.worker.process.options import file_name, node_name, script_command
 
     session = current()
     session.needs_app("a worker")
@@ -313,7 +313,9 @@ def command(
         if detach and not to_background(options):
             return exit_codes.OK
         identity.take()
-    if not session.is_embedded:
+    if session.is_embedded:
+        provided["worker_command"] = script_command
+    else:
         words = without_option(session.argv, "--workdir")  # this process is there
         provided["worker_command"] = lambda: (sys.executable, "-m", "qctl", *words)
     given = {key: value for key, value in options.items() if value not in (None, False)}
