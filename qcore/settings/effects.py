@@ -71,6 +71,7 @@ NOR_IN_CELERY = frozenset(name for name, words in NO_EFFECT.items() if words in 
 
 #: setting -> where it has its effect, in Celery and here: a clause
 ALIKE: dict[str, str] = {
+    "broker_connection_retry": "a worker notices a lost connection when it next uses it",
     "result_failure_expires": "not where results stay until they are cleaned up, nor with rpc://",
     **dict.fromkeys(_OF_BUS_QUEUES, _BUS),
     "control_queue_expires": "on RabbitMQ; on Redis bindings of replies last twice as long, 1 hour or more",
@@ -97,7 +98,6 @@ DIFFERENT: dict[str, str] = {
     "beat_scheduler": "the default is qcore's scheduler, of which any number may run",
     "beat_sync_every": "only for a scheduler class",
     "broker_connection_max_retries": "at a worker's start; later the worker reconnects until it succeeds",
-    "broker_connection_retry": "at a worker's start; later the worker always reconnects",
     "broker_pool_acquire_timeout": "only for kombu's connections, which qcore itself does not use",
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
     "broker_read_url": "what a worker publishes together with a settlement goes there too",

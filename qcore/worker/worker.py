@@ -326,8 +326,8 @@ class Worker:
                 worker_shutdown.send(self)
             if self.loop.returned:
                 log.warning("cold shutdown: %d running task(s) returned to their queues", self.loop.returned)
-                return EXIT_CUT_SHORT
-            return EXIT_SETTLED
+            ended = EXIT_CUT_SHORT if self.loop.returned else EXIT_SETTLED
+            return EXIT_FAILED if self.loop.gave_up() else ended
 
     def _steps(self) -> Any:
         """The service of the steps that the project adds (Celery's bootsteps); None without steps."""
