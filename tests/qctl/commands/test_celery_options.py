@@ -247,3 +247,19 @@ def test_global_options_before_the_command_have_the_same_effect(program: str, pl
     assert f"settings -> transport:redis results:{results}" in done.stdout
     assert re.search("^task_default_queue: 'of_config'$", done.stdout, re.MULTILINE)
     assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("program", ["celery", "qctl"])
+def test_the_task_of_a_result_must_be_known(program: str, place: Path, redis_url: str) -> None:
+    (place / "named_project.py").write_text(
+        f"from celery import Celery\napp = Celery('n', broker={redis_url!r}, backend={redis_url!r})\n"
+        "@app.task(name='named.add')\ndef add(): ...\n"
+    )
+    celery.Celery(broker=redis_url, backend=redis_url, set_as_current=False).backend.mark_as_done("an-id", 7)
+    words = ("-m", program, "--workdir", str(place), "-A", "named_project", "result", "an-id", "--task")
+
+    known, unknown = run_python(*words, "named.add"), run_python(*words, "named.ad")
+
+    assert (known.returncode, known.stdout.split()) == (0, ["7"]), known.stderr
+    assert unknown.returncode != 0
+    assert "named.ad" in unknown.stderr and unknown.stdout == ""
