@@ -18,7 +18,7 @@ from qcore.brokers.base import Broker
 from qcore.brokers.contract.schedules import ScheduleStore
 from qcore.brokers.registry import open_broker
 from qcore.brokers.shared.endpoints import join_urls
-from qcore.errors import ConfigError, keep_secret
+from qcore.errors import ConfigError, UnknownName, keep_secret
 from qcore.results.base import ResultStore
 from qcore.results.registry import celery_backend, results
 from qcore.settings.config import Config
@@ -64,6 +64,7 @@ class Connections:
         self._backend: tuple[ResultStore, Any] | None = None
         self._of_thread = threading.local()
         self._consumes = False
+        self._known_url: Any = None  # the result_backend whose name was looked up last
         self._form: ResultForm | None = None
 
     @property
@@ -316,10 +317,23 @@ class Connections:
         self._after_fork()
 
     def reply_to(self) -> str | None:
-        """The queue for results with the rpc result backend; None where results are stored."""
-        if self._results is None and not str(self.conf.result_backend or "").startswith("rpc"):
+        """The queue for results with the rpc result backend; None where results are stored. Raises
+        UnknownName where no store has the name in result_backend: a call would have no result."""
+        url = self.conf.result_backend
+        if self._results is None and url != self._known_url:
+            self._require_name(str(url))
+            self._known_url = url
+        if self._results is None and not str(url or "").startswith("rpc"):
             return None
         return self.results.reply_to()
+
+    def _require_name(self, url: str) -> None:
+        own = self.conf.override_backends or {}
+        if url.partition("://")[0] in own or celery_backend(url) or _same_place(url, self.broker_url()):
+            return
+        scheme, _ = self._result_scheme(url)
+        if scheme not in results.aliases and scheme not in results:
+            raise UnknownName(results.kind, scheme, [*results.names(), *results.aliases])
 
     def close(self) -> None:
         """Close both connections; the next use opens new ones."""

@@ -26,12 +26,22 @@ from qcore.wire.result import ResultMeta
 T = TypeVar("T")
 
 
+class CallbackPublisher:
+    """The part of `app.amqp` that Celery's classes use: they publish the body of a chord with it."""
+
+    def _retry_publish(self, publish: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Publish; every publish here is tried again as its retry policy says."""
+        return publish(*args, **kwargs)
+
+
 class ForeignResults(PolledResults):
     """A backend object for each thread. Options: `app` and `backend`, its class."""
 
     def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(url, options)
         self._app = self.options["app"]
+        if not hasattr(type(self._app), "amqp"):
+            self._app.amqp = CallbackPublisher()
         made = self._make(self.options["backend"])
         self._shared = made if getattr(made, "thread_safe", False) else None
         self._of_thread = threading.local()

@@ -10,6 +10,6 @@ from typing import Any
 #: Worker, "fixups" adapts an App to the framework of its project, "tracing" starts OpenTelemetry's spans,
 #: "celery_module" loads a module of the installed Celery, "debugger" stops a frame in the remote debugger.
 #: A pool of greenlets adds "event_loop", which makes the loop of a coroutine;
-#: `qctl worker` adds "worker_command", which returns the command line that starts this worker again;
+#: `qctl worker` and app.Worker add "worker_command", which returns what starts this worker again;
 #: qcore/celery/trace.py adds "around_runs" and "warn_of_idle_patches" when a package imports it.
 provided: dict[str, Callable[..., Any]] = {}

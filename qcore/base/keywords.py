@@ -56,7 +56,7 @@ APP_OF_CELERY = frozenset(
 )
 
 #: options of Celery's worker that ask for what is so anyway
-WORKER_OF_CELERY = frozenset("without_gossip without_mingle optimization quiet".split())
+WORKER_OF_CELERY = frozenset("without_mingle optimization quiet".split())
 
 
 def check_call(options: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from qcore.app.foreign_results import CallbackPublisher
 from qcore.errors import Unsupported
 
 OURS_ALONE = ("sqlite", "memory")
@@ -88,7 +89,7 @@ class Queues(dict[str, Any]):
         self._selected = {name for name in self.consume_from if name not in without}
 
 
-class AMQP:
+class AMQP(CallbackPublisher):
     """`app.amqp`: queues, routes, and kombu's classes with the app's settings."""
 
     def __init__(self, app: Any) -> None:

@@ -14,12 +14,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from qcore.base import provided
 from qcore.celery.logs import mlevel
 from qcore.celery.proxies import app_or_default
 from qcore.celery.utilities import instantiate
 from qcore.events.camera import photograph
 from qcore.pools import patch_for
 from qcore.worker.outage import reach
+from qcore.worker.process.options import script_command
 from qcore.worker.process.pidfile import PidFile
 from qcore.worker.services.base import ShutdownStage
 from qcore.worker.worker import Worker
@@ -64,7 +66,12 @@ class WorkController(Worker):
 
 
 class AppWorker(WorkController):
-    """The same with the signals of `qctl worker`: TERM and Ctrl-C end it when its tasks have ended."""
+    """The same with the signals of `qctl worker`: TERM and Ctrl-C end it when its tasks have ended. Processes
+    that are spawned run its script again."""
+
+    def __init__(self, app: Any = None, hostname: str | None = None, **kwargs: Any) -> None:
+        provided.setdefault("worker_command", script_command)
+        super().__init__(app, hostname, **kwargs)
 
     def _catch_signals(self) -> None:
         Worker._catch_signals(self)

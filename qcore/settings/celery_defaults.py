@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 _NONE = (
-    "cassandra_bundle_path redis_max_connections "
-    "worker_agent worker_eta_task_limit worker_state_db worker_timer"
+    "cassandra_bundle_path redis_max_connections worker_agent worker_eta_task_limit worker_timer"
 ).split()
 
 DEFAULTS: dict[str, Any] = {

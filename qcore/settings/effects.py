@@ -58,7 +58,6 @@ NO_EFFECT: dict[str, str] = {
     "worker_lost_wait": "a process that ended is noticed at once",
     "worker_pool_putlocks": "a task is given to a process only when it is free",
     "worker_proc_alive_timeout": "a new process gets its first task when it is ready",
-    "worker_state_db": "the broker stores revoked ids, for all workers",
     "worker_timer": "the worker waits for the next event or due time itself",
     "worker_timer_precision": "the worker waits for the next event or due time itself",
     "azureblockblob_retry_initial_backoff_sec": _UNREAD,
@@ -72,6 +71,7 @@ NOR_IN_CELERY = frozenset(name for name, words in NO_EFFECT.items() if words in 
 
 #: setting -> where it has its effect, in Celery and here: a clause
 ALIKE: dict[str, str] = {
+    "broker_connection_retry": "a worker notices a lost connection when it next uses it",
     "result_failure_expires": "not where results stay until they are cleaned up, nor with rpc://",
     **dict.fromkeys(_OF_BUS_QUEUES, _BUS),
     "control_queue_expires": "on RabbitMQ; on Redis bindings of replies last twice as long, 1 hour or more",
@@ -80,6 +80,8 @@ ALIKE: dict[str, str] = {
     **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
     "result_compression": "not in databases, caches and rpc://",
     "result_persistent": "only where result_backend is rpc",
+    "worker_pool_start_method": "spawn runs the worker's command or script again; in no other program",
+    "worker_state_db": "revoked ids stay so when workers start again; the broker stores them, and no file",
     **{
         row.name: "by Celery's own class, which must be installed"
         for row in STORES
@@ -87,13 +89,15 @@ ALIKE: dict[str, str] = {
     },
 }
 
+#: settings that nothing reads: what they ask for is so whatever their value
+ANYWAY = frozenset(("worker_state_db",))
+
 #: setting -> what differs from Celery where it has an effect: a clause
 DIFFERENT: dict[str, str] = {
     "beat_schedule_filename": "only for a scheduler class that has a file",
     "beat_scheduler": "the default is qcore's scheduler, of which any number may run",
     "beat_sync_every": "only for a scheduler class",
     "broker_connection_max_retries": "at a worker's start; later the worker reconnects until it succeeds",
-    "broker_connection_retry": "at a worker's start; later the worker always reconnects",
     "broker_pool_acquire_timeout": "only for kombu's connections, which qcore itself does not use",
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
     "broker_read_url": "what a worker publishes together with a settlement goes there too",
@@ -118,7 +122,6 @@ DIFFERENT: dict[str, str] = {
         "the state RETRY is stored only where the broker stores results"
     ),
     "worker_deduplicate_successful_tasks": "the default is true, Celery's is false",
-    "worker_pool_start_method": "spawn needs a worker of `qctl worker` or `celery worker`",
     "worker_prefetch_multiplier": "0 means 10,000 messages for the worker, in Celery no limit",
     "worker_soft_shutdown_timeout": "it is the time of a warm shutdown, also without a second signal",
 }

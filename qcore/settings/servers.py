@@ -69,7 +69,10 @@ SERVERS: tuple[Setting, ...] = (
         "the virtual host, or number of database, when broker_url has none",
     ),
     Setting(
-        "broker_connection_retry", (bool,), True, "a worker waits for a broker that is away at its start"
+        "broker_connection_retry",
+        (bool,),
+        True,
+        "a worker waits for a broker that is away; false: it ends, with exit code 1",
     ),
     Setting(
         "broker_connection_retry_on_startup",

@@ -251,6 +251,9 @@ TABLE: dict[str, Setting] = {
             "end running tasks that are acknowledged late when the broker's connection is lost",
         ),
         Setting("worker_disable_prefetch", (bool,), False, "hold only messages that a free slot can run"),
+        Setting(
+            "worker_state_db", OPT_TEXT, None, "where Celery keeps revoked ids; here the broker always does"
+        ),
         Setting("worker_direct", (bool,), False, "consume a queue of this worker alone too: <node name>.dq2"),
         Setting("worker_send_task_events", (bool,), False, "send task events from the start (-E)"),
         Setting("worker_enable_remote_control", (bool,), True, "answer inspect and control"),

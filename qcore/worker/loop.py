@@ -80,14 +80,14 @@ class Loop:
         self.repeats = Deduplicator(app, results, self._add, reporter)
         tracks = any(task.track_started for task in self._tasks.values())
         self._checks = RunChecks(node, self.held, pool, reporter, self.durable, rules.ttl_s, tracks)
-        self._inline = results.in_broker
         self._settlements: list[Settlement] = []
-        self._lost = LostRuns(app, node)
+        self._lost, self._inline = LostRuns(app, node), results.in_broker
         self._requests: deque[Callable[[], None]] = deque()
         self._claim_requested = self._armed = True  # nothing to arm before the first claim
         self._next_claim = 0.0
         self._deadline: float | None = None
-        self._outage = Outage(lost=self._checks.at_a_loss(app.conf))
+        give_up = None if app.conf.broker_connection_retry else partial(self.stop, ShutdownStage.WARM)
+        self._outage = Outage(lost=self._checks.at_a_loss(app.conf), give_up=give_up)
         self._gather = AcknowledgementBatcher(consumer.gather_s)
         self._poller = Poller()
         self.pulse = HealthFile(node, pool.name == "solo")
@@ -117,11 +117,14 @@ class Loop:
 
     def is_away(self) -> bool:
         """Whether the broker is unreachable; from any thread."""
-        return self._is_away()
+        return self._outage.since is not None
 
     def outages(self) -> int:
         """How often the broker became unreachable; from any thread."""
         return self._outage.count
+
+    def gave_up(self) -> bool:
+        return self._outage.gave_up
 
     def release(self) -> None:
         """Close the descriptors after run(), in a process that goes on without the worker."""
@@ -138,7 +141,7 @@ class Loop:
         except Exception:
             self.stage = ShutdownStage.COLD
             self._abandon()
-            if not self._is_away():
+            if not self.is_away():
                 self._exchange()
             raise
         finally:
@@ -151,10 +154,10 @@ class Loop:
                 entered = self.stage
                 self._enter(entered)
                 self._poller.pipe.ring()  # an idle worker ends now, and not after the pause of this iteration
-            if self._is_away() and not self._outage.left_s():
+            if self.is_away() and not self._outage.left_s():
                 self._reconnect()
             self._sleep()
-            away = self._is_away() or self.durable.is_away()
+            away = self.is_away() or self.durable.is_away()
             self.pulse.beat(self.stage, away, self.pool.is_idle(), self._outage.worked_at)
             while self._requests:
                 self._requests.popleft()()
@@ -164,7 +167,7 @@ class Loop:
             except ColdShutdown:
                 continue  # the stage is COLD by now; entering it returns the running tasks
             self._run_checks()
-            if not self._is_away():
+            if not self.is_away():
                 self._exchange()
             if entered >= ShutdownStage.WARM and entered == self.stage and self._is_finished():
                 return
@@ -181,7 +184,7 @@ class Loop:
             return False  # the next iteration settles them
         if not self._settlements:
             return True
-        if not self._is_away():
+        if not self.is_away():
             return False
         if self.stage < ShutdownStage.COLD and self._outage.down_for_s() < LAST_WORD_S:
             return False
@@ -214,14 +217,14 @@ class Loop:
         pause = self.pool.tick_s()
         if (left := self._gather.left_s(now)) is not None:
             return min(pause, left)
-        if self._is_away():
+        if self.is_away():
             pause = min(pause, self._outage.left_s())
         elif self.stage == ShutdownStage.RUNNING and self._room():
             # Without a free slot there is nothing to claim for; an outcome frees one and wakes the loop.
             pause = 0.0 if self._claim_requested else min(pause, max(self._next_claim - now, 0.0))
         if self._settlements:
             pause = min(pause, 0.05)
-        if self.durable.waits() and not self._is_away():
+        if self.durable.waits() and not self.is_away():
             pause = min(pause, self.durable.left_s())
         if self.autoscaler is not None and (self.held or self.pool.size > self.autoscaler.least):
             pause = min(pause, LOOK_S)
@@ -233,7 +236,7 @@ class Loop:
 
     def _watch(self) -> None:
         wanted = dict.fromkeys(self.pool.fds(), "pool") | dict.fromkeys(self.pool.blocked_fds(), "blocked")
-        if not self._is_away() and self.stage == ShutdownStage.RUNNING:
+        if not self.is_away() and self.stage == ShutdownStage.RUNNING:
             wanted |= dict.fromkeys(self.consumer.fds(), "broker")
         self._poller.watch(wanted)
 
@@ -433,7 +436,7 @@ class Loop:
     def _waiting(self) -> int:
         """How many messages wait for a slot, in this worker or, if none does, in the broker's queues."""
         here = max(self.pool.busy() - self.pool.size, 0)
-        if here or self._is_away():
+        if here or self.is_away():
             return here
         try:
             return sum(self.app.broker.administration.depth(queue).ready for queue in self.consumer.queues)
@@ -454,9 +457,6 @@ class Loop:
 
     # --- broker outages
 
-    def _is_away(self) -> bool:
-        return self._outage.since is not None
-
     def _reconnect(self) -> None:
         try:
             self.consumer.reconnect()
@@ -470,7 +470,7 @@ class Loop:
 
     def _enter(self, stage: ShutdownStage) -> None:
         if stage >= ShutdownStage.WARM:
-            if not self._is_away():
+            if not self.is_away():
                 try:
                     # Prefetched messages return to their queues now, and not when the worker ends.
                     self.consumer.set_queues(())

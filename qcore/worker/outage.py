@@ -56,9 +56,15 @@ def _is_certificate(error: BaseException | None) -> bool:
 class Outage:
     """The state of one server; `since` is the start of its outage, None while it is available."""
 
-    def __init__(self, what: str = "the broker", lost: Callable[[], None] | None = None) -> None:
-        """lost: called when an outage begins."""
-        self.what, self._lost = what, lost
+    def __init__(
+        self,
+        what: str = "the broker",
+        lost: Callable[[], None] | None = None,
+        give_up: Callable[[], None] | None = None,
+    ) -> None:
+        """lost: called when an outage begins; give_up: when the first one does, to end the worker."""
+        self.what, self._lost, self._give_up = what, lost, give_up
+        self.gave_up = False
         self.count = 0  # how many there were
         self.since: float | None = None  # monotonic
         self.worked_at = time.monotonic()
@@ -75,6 +81,10 @@ class Outage:
             if self._backoff_s == BACKOFF_LEAST_S:  # else no operation succeeded since the last log line
                 log.error("%s is unreachable: %s; %s, reconnecting", self.what, exc, self._meanwhile())
                 self._is_logged = True
+            if self._give_up is not None and isinstance(exc, BrokerDown) and not self.gave_up:
+                self.gave_up = True
+                log.critical("the setting broker_connection_retry is false: the worker ends")
+                self._give_up()
             if self._lost is not None and isinstance(exc, BrokerDown):
                 self._lost()
         self._retry_at = now + self._backoff_s
@@ -85,7 +95,7 @@ class Outage:
 
     def noticed(self, exc: BrokerError) -> None:
         """Another thread has failed: what is to be done at a loss cannot wait for the next operation."""
-        if self._lost is not None and self.since is None:
+        if (self._lost or self._give_up) and self.since is None:
             self.begins(exc)
 
     def ends(self) -> None:

@@ -67,6 +67,7 @@ class RemoteControl:
         )  # as they are after the changes that the loop has not made yet
         self._before_drain: list[str] | None = None  # the queues to consume after a drain; None: not draining
         self._resizing = threading.Lock()
+        self.elects = True  # takes part in elections
         self.more_stats: Callable[[], dict[str, Any]] = dict  # what the steps of a project add
         self.as_consumer: Callable[[], Any] = lambda: None  # the consumer as steps get it
         self.request_clock = 0
@@ -188,6 +189,8 @@ class RemoteControl:
     def hold_election(self, id: str, topic: str, action: Any) -> None:
         """Take part in an election; the worker that wins publishes `action`, a signature. The broker decides,
         for each request anew, however often an id is used."""
+        if not self.elects:
+            return None
         self.events.send("worker-elect", id=id, topic=topic, action=action, cver=1)
         self.events.send("worker-elect-ack", id=id)
         if not self.app.broker.elect(f"{id} {self.request_clock}", ELECTION_S):

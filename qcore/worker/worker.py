@@ -119,6 +119,7 @@ class Worker:
         purge: bool = False,
         heartbeat_interval: float | None = None,
         without_heartbeat: bool = False,
+        without_gossip: bool = False,
         drain_timeout: float | None = None,
         pidfile: str | None = None,
         health_port: str | int | None = None,
@@ -133,8 +134,7 @@ class Worker:
         of_user = user_options(app, "worker")
         check_worker((name for name in others if name not in of_user), own)
         self._user_options = {name: value for name, value in others.items() if name in of_user}
-        self.app = app
-        self._ports = Ports(health_port, metrics_port)
+        self.app, self._ports = app, Ports(health_port, metrics_port)
         conf = app.conf
         self.node = node_name(hostname)
         self.pid = os.getpid()
@@ -159,6 +159,7 @@ class Worker:
             "soft_time_limit": soft_time_limit,
             "task_events": task_events,
             "time_limit": time_limit,
+            "without_gossip": without_gossip,
             "without_heartbeat": without_heartbeat,
         }
         self._queues = queue_names(conf, queues, exclude_queues)
@@ -206,8 +207,7 @@ class Worker:
         self.events = EventSender(app, self.node, self._event_facts, bool(events_on), every_s)
         self._guard = Authorizer(conf)
         self._has_remote_control = bool(conf.worker_enable_remote_control)
-        self._interrupts = 0
-        self._solo_running = False
+        self._interrupts, self._solo_running = 0, False
 
     # --- life
 
@@ -288,6 +288,7 @@ class Worker:
             self.remote = RemoteControl(
                 app, self.node, self.instance, self.loop, self.events, self.keeper, self._guard.refused
             )
+            self.remote.elects = not self._given["without_gossip"]
             self.remote.as_consumer = lambda: self._made_steps.consumer
             for task in app.tasks.values():
                 self.remote.set_rate_limit(task.name, task.rate_limit)
@@ -324,8 +325,8 @@ class Worker:
                 worker_shutdown.send(self)
             if self.loop.returned:
                 log.warning("cold shutdown: %d running task(s) returned to their queues", self.loop.returned)
-                return EXIT_CUT_SHORT
-            return EXIT_SETTLED
+            ended = EXIT_CUT_SHORT if self.loop.returned else EXIT_SETTLED
+            return EXIT_FAILED if self.loop.gave_up() else ended
 
     def _steps(self) -> Any:
         """The service of the steps that the project adds (Celery's bootsteps); None without steps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from qcore.errors import did_you_mean
 from qctl import exit_codes
 from qctl.cli.command import command as page
 from qctl.cli.session import Session, current
@@ -29,13 +30,18 @@ from qctl.fleet.print_result import print_result
 @click.argument("task_id", metavar="ID")
 @click.option("--wait", is_flag=True, help="Wait until the task has finished, at most -t.")
 @click.option("--traceback", is_flag=True, help="Print the traceback of a failed task.")
-@click.option("--task", metavar="NAME", help="No effect: the id finds the result of any task.")
+@click.option("--task", metavar="NAME", help="The name of the task, which must be one of the app.")
 def command(task_id: str, wait: bool, traceback: bool, task: str | None) -> int:
     """Print the result of a task.
 
     Text is printed unchanged, every other value as JSON. Without --wait the command returns at once.
     """
     session = current()
+    if task is not None:
+        session.needs_app("--task")
+        if task not in session.app.tasks:
+            near = did_you_mean(task, [*session.app.tasks])
+            raise exit_codes.CommandError(exit_codes.NOT_FOUND, f"the app has no task '{task}'{near}")
     if not session.app.results.keeps:
         from qcore.errors import ResultsNotKept
 

@@ -171,3 +171,35 @@ def test_each_request_is_an_election_of_its_own(
         app.control.ping(timeout=10, limit=2)  # both have had all requests
 
     assert sorted(ran) == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["celery", "qcore"])
+def test_a_worker_without_gossip_takes_no_part(
+    kind: str, redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    log, events, backend = tmp_path / "log", list[dict[str, Any]](), tmp_path.as_uri()
+    words = ("-c", "1", "-P", "threads", "--without-gossip")
+    with pytest.MonkeyPatch.context() as patched:
+        if kind == "celery":
+            patched.setenv("FLOWS_CELERY", "1")
+            processes.start_celery_worker(redis_url, backend, *words, app="tests.projects.flows")
+        else:
+            processes.start_qcore_worker(redis_url, *words, app="tests.projects.flows", backend=backend)
+    app = client(celery, redis_url, backend)
+
+    with app.connection() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": events.append})
+        for _ in receiver.itercapture(limit=1, wakeup=False):
+            pass  # a heartbeat: from here on it hears the worker
+        app.control.election("e", "task", celery.signature("flows.write", args=(7, str(log)), app=app))
+        wait_for(lambda: app.control.ping(timeout=10, limit=1))
+        app.control.heartbeat()
+        written = celery.signature("flows.write", args=(8, str(log)), app=app).delay()
+        for _ in receiver.itercapture(limit=1, wakeup=False):
+            pass
+
+    assert written.get(timeout=60) == 8
+    assert {event["type"] for event in events} <= {"worker-online", "worker-heartbeat"}
+    assert lines(log) == ["8"]
+    app.close()

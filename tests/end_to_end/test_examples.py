@@ -168,16 +168,21 @@ Service(app, scheduler_cls="celery.beat:Scheduler").start()
 """
 
 
+BY_CELERYS_BEAT = (*KINDS, "celery worker -B")
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", [*KINDS, "qctl beat", "qctl worker -B"])
+@pytest.mark.parametrize("kind", [*KINDS, "qctl beat", "qctl worker -B", "celery worker -B"])
 def test_the_periodic_tasks_of_the_mailer(kind: str, runner: Runner, tmp_path: Path) -> None:
     outbox, script = tmp_path / "outbox", tmp_path / "beat_of_mailer.py"
     script.write_text(BEAT)
     env = {"REDIS_URL": runner.server.url, "MAILER_OUTBOX": str(outbox), "MAILER_EVERY_S": "0.3"}
     env["PYTHONPATH"] = f"{EXAMPLES}{os.pathsep}{ROOT}"
-    start = runner.processes.celery if kind == "celery" else runner.processes.qctl
+    start = runner.processes.celery if kind.startswith("celery") else runner.processes.qctl
     words = ("-A", "mailer", "worker", "-c", "1", "-Q", "mails,bulk", "-n", "w@test", "-l", "INFO")
-    embedded = ("-B",) if kind == "qctl worker -B" else ()
+    embedded = ("-B", "-s", str(tmp_path / "schedule")) if kind == "celery worker -B" else ()
+    if kind == "qctl worker -B":
+        embedded = ("-B",)
     worker = start("--workdir", str(EXAMPLES), *words, *embedded, env=env)
     worker.wait_output("w@test ready")
 
@@ -185,13 +190,13 @@ def test_the_periodic_tasks_of_the_mailer(kind: str, runner: Runner, tmp_path: P
     if kind == "qctl beat":
         words = ("--workdir", str(EXAMPLES), "-A", "mailer", "beat", "-l", "INFO")
         beat = runner.processes.qctl(*words, env=env)
-    elif kind == "qctl worker -B":
+    elif kind.endswith("worker -B"):
         beat = worker
     else:
         beat = runner.processes.start(sys.executable, *before, str(script), env=env, name="beat")
     wait_for(lambda: (outbox / "count-2.json").exists() and (outbox / "count-2.json").read_text())
     wait_for(lambda: (outbox / "unpaid-debtor@example.org.json").exists())
-    beat.term(signal.SIGINT)
+    beat.term(signal.SIGTERM if kind.endswith("-B") else signal.SIGINT)
     assert beat.wait() == 0, beat.output()
     worker.term()
     assert worker.wait() == 0
@@ -201,7 +206,7 @@ def test_the_periodic_tasks_of_the_mailer(kind: str, runner: Runner, tmp_path: P
     assert json.loads(found["unpaid-debtor@example.org.json"])["subject"] == "unpaid"
     published = {"reminders": "mailer.remind", "mailer.count(what='mails')": "mailer.count"}
     for name, task in published.items():
-        said = f"due task {name} ({task})" if kind in KINDS else f"for the schedule entry '{name}'"
+        said = f"due task {name} ({task})" if kind in BY_CELERYS_BEAT else f"for the schedule entry '{name}'"
         assert said in beat.output()
 
 

@@ -187,15 +187,16 @@ def test_celery_sees_our_events(
     watcher.wait_output(r"task succeeded")
 
 
+@pytest.mark.parametrize("program", ["celery", "qctl"])
 def test_flower_lists_our_worker_and_its_tasks(
-    worker: Process, side: Side, processes: Processes, client: celery.Celery
+    program: str, worker: Process, side: Side, processes: Processes, client: celery.Celery
 ) -> None:
     port = free_port()
     env = {**celery_env(*side), "FLOWER_UNAUTHENTICATED_API": "true"}
-    flower = processes.celery(
+    flower = getattr(processes, program)(
         "-A", "tests.projects.celeryproj", "flower", f"--port={port}", "--address=127.0.0.1", env=env
     )
-    flower.wait_output(r"Visit me|Connected to", 60)
+    flower.wait_output(rf"Visit me at http://127.0.0.1:{port}", 60)
 
     def ask(path: str) -> Any:
         try:
@@ -212,6 +213,8 @@ def test_flower_lists_our_worker_and_its_tasks(
     assert seen["name"] == "proj.add"
     found = wait_for(lambda: (ask("tasks") or {}).get(sent.id, {}).get("state") == "SUCCESS", 60)
     assert found
+    flower.term()
+    assert flower.wait() == 0
 
 
 # --- our client and tools, Celery's worker

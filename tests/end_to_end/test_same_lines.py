@@ -82,6 +82,14 @@ def cut(self, path):
     time.sleep(100)
 
 
+@app.task(name="same.hold", acks_late=False)
+def hold(path):
+    open(f"{path}/begun", "x").close()
+    while not os.path.exists(f"{path}/go"):
+        time.sleep(0.02)
+    open(f"{path}/done", "x").close()
+
+
 @Panel.register
 def named(state, number):
     about = Panel.meta["named"]
@@ -219,6 +227,40 @@ def test_a_task_is_cancelled_when_the_connection_to_the_broker_is_lost(
             ear.join()
 
 
+@pytest.mark.parametrize(("broker", "is_busy"), [("redis", False), ("redis", True), ("rabbit", True)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_may_not_connect_again_ends_when_its_tasks_have(
+    kind: str,
+    broker: str,
+    is_busy: bool,
+    redis_url: str,
+    request: pytest.FixtureRequest,
+    processes: Processes,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "same.py").write_text(PROJECT)
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    start = processes.celery if kind == "celery" else processes.qctl
+    url: str = request.getfixturevalue(f"{broker}_url")
+    with proxied(url, "plain") as proxy, celery.Celery(broker=url, backend=redis_url) as app:
+        env = {"PYTHONPATH": path, "PLACE": redis_url, "BROKER": proxy.url}
+        words = ("worker", "-c", "1", "-n", "w@same", "-l", "INFO", "--", "broker.connection_retry=0")
+        worker = start("-A", "same", *words, env=env)
+        worker.wait_output("ready")
+        if is_busy:
+            app.send_task("same.hold", (str(tmp_path),))
+            wait_for((tmp_path / "begun").exists)
+
+        proxy.reset()
+        if is_busy:
+            assert worker.is_running
+            (tmp_path / "go").touch()
+
+        assert worker.wait() == 1
+        assert "broker_connection_retry" in worker.output()
+        assert (tmp_path / "done").exists() == is_busy
+
+
 @pytest.mark.parametrize("option", ["timeout", "confirm_timeout"])
 def test_a_publish_ends_when_the_broker_does_not_confirm_it_in_time(option: str, rabbit_url: str) -> None:
     for kind in (celery.Celery, Celery):
@@ -235,14 +277,16 @@ def test_a_publish_ends_when_the_broker_does_not_confirm_it_in_time(option: str,
             app.close()
 
 
+@pytest.mark.parametrize("option", ["--statedb={}", "worker.state_db={}"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_revoked_stays_so_when_a_worker_with_statedb_starts_again(
-    kind: str, redis_url: str, processes: Processes, tmp_path: Path
+    kind: str, option: str, redis_url: str, processes: Processes, tmp_path: Path
 ) -> None:
     (tmp_path / "same.py").write_text(PROJECT)
     path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
     start = processes.celery if kind == "celery" else processes.qctl
-    words = ("-A", "same", "worker", "-c", "1", "-l", "INFO", "--without-mingle", "-S", str(tmp_path / "db"))
+    words = ("-A", "same", "worker", "-c", "1", "-l", "INFO", "--without-mingle")
+    words += (*(["--"] if "." in option else []), option.format(tmp_path / "db"))
     app = celery.Celery(broker=redis_url, backend=redis_url, set_as_current=False)
 
     for is_first in (True, False):

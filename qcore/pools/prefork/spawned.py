@@ -99,7 +99,9 @@ def become(command: Sequence[str], node: str, slot: int, memory: int, descriptor
 def start_fork_server(command: Sequence[str], node: str, memory: int, line: int) -> int:
     """Start a fork server that serves the socket `line`; returns its pid. Raises PoolBroken."""
     if not command:
-        raise PoolBroken("the fork server died, and only a worker of `qctl worker` can start another one")
+        raise PoolBroken(
+            "the fork server died, and only a worker of a command or script can start another one"
+        )
     place = Place(os.getpid(), node, NO_SLOT, memory, [line])
     for descriptor in (memory, line):
         os.set_inheritable(descriptor, True)

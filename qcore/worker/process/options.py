@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +52,18 @@ def worker_command() -> tuple[str, ...]:
     return tuple(provided["worker_command"]()) if "worker_command" in provided else ()
 
 
+def script_command() -> tuple[str, ...]:
+    """The command line of this program, which comes to its worker again; empty where nothing can run it
+    again: in another thread than the main one, in an interactive Python, for a program from stdin."""
+    if threading.current_thread() is not threading.main_thread() or sys.argv[0] in ("", "-"):
+        return ()
+    script = getattr(
+        sys.modules["__main__"], "__file__", None
+    )  # a full path, as the directory may be another
+    words = [script if script and word == sys.argv[0] else word for word in sys.orig_argv[1:]]
+    return (sys.executable, *words) if words else ()
+
+
 def is_spawning(start_method: str) -> bool:
     """Whether the processes of the pool are spawned, not forked. Raises ConfigError."""
     if start_method not in ("fork", "spawn"):
@@ -57,7 +71,7 @@ def is_spawning(start_method: str) -> bool:
     if start_method == "spawn" and not worker_command():
         raise ConfigError(
             "worker_pool_start_method is 'spawn': each process runs the worker's command again, so it needs "
-            "a worker that was started by `qctl -A APP worker`"
+            "a worker that was started by `qctl -A APP worker`, or by a script with app.worker_main()"
         )
     return start_method == "spawn"
 

@@ -22,7 +22,7 @@ from qcore.settings.effects import ALIKE, NO_EFFECT, NOR_IN_CELERY, condition, u
 from qcore.settings.effects import DIFFERENT as DIFFERS
 from qcore.settings.table import TABLE
 from qcore.settings.values import checked
-from qctl.commands.check.findings import DIFFERENT, ERROR, LEFT_OUT, NOTE, Finding, differences
+from qctl.commands.check.findings import DIFFERENT, ERROR, NOTE, Finding, differences
 from qctl.commands.check.settings_used import Settings, Use
 from qctl.commands.check.source import Unknown
 
@@ -143,17 +143,12 @@ def _url(use: Use, name: str) -> Iterator[Finding]:
 
 def _store(use: Use, text: str, scheme: str) -> Iterator[Finding]:
     bare = scheme.partition("+")[0]
-    row = differences("result_backends").get(bare)
-    if row is not None and row.status == LEFT_OUT:
-        yield _of(
-            ERROR, use, f"no result backend '{bare}': {row.note}", "`results` may also stay at the broker"
-        )
-    elif bare in STORES:
+    if bare in STORES:
         what = f"the class of Celery is used: Celery and {STORES[bare].library} must stay installed"
         yield _of(NOTE, use, what, f"pip install 'celery[{STORES[bare].extra}]'")
-    elif bare in ("amqp", "pyamqp"):
-        what = "the result backend amqp is not there; nor is it in Celery 5"
-        yield _of(ERROR, use, what, "use rpc://")
+    elif bare in ("amqp", "pyamqp", "riak"):
+        what = f"the result backend {bare} is not there; nor is it in Celery 5"
+        yield _of(ERROR, use, what, "leave it out, or use redis://" if bare == "riak" else "use rpc://")
     elif (
         "://" in text
         and bare not in ("db", "cache", "database")

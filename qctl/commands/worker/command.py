@@ -223,7 +223,7 @@ class WorkerGroup(CliGroup):
 @click.option("--gid", metavar="GROUP", help="Run as this group, by name or number.")
 @click.option("--umask", metavar="MODE", help="File mode creation mask, octal: 022.")
 @click.option("--reload", is_flag=True, help="Restart whenever a .py file below this directory is saved.")
-@accepted("--without-gossip", why="workers do not gossip")
+@click.option("--without-gossip", is_flag=True, help="Take no part in elections (app.control.election).")
 @accepted("--without-mingle", why="workers do not synchronise at start")
 @click.option(
     "-O",
@@ -281,7 +281,7 @@ def command(
     patch_for(options["pool"])  # before the app is imported
     from qcore.base import provided
     from qcore.pools.prefork.spawned import is_spawned
-    from qcore.worker.process.options import file_name, node_name
+    from qcore.worker.process.options import file_name, node_name, script_command
 
     session = current()
     session.needs_app("a worker")
@@ -313,7 +313,9 @@ def command(
         if detach and not to_background(options):
             return exit_codes.OK
         identity.take()
-    if not session.is_embedded:
+    if session.is_embedded:
+        provided["worker_command"] = script_command
+    else:
         words = without_option(session.argv, "--workdir")  # this process is there
         provided["worker_command"] = lambda: (sys.executable, "-m", "qctl", *words)
     given = {key: value for key, value in options.items() if value not in (None, False)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -38,6 +40,54 @@ def test_a_process_is_a_fresh_interpreter_if_it_is_spawned(
         assert worker.wait() == 0, worker.output()
         client.close()
     assert found["qcore"] == found["celery"] == expected
+
+
+SCRIPT = """
+from tests.projects.spawned import app
+
+if __name__ == "__main__":
+    START
+"""
+STARTS = {
+    "worker_main": 'app.worker_main(["worker", "-P", "prefork", "-c", "1", "-n", "w@test"])',
+    "Worker": 'app.Worker(hostname="w@test", concurrency=1).start()',
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_processes_are_spawned_for_a_worker_of_a_script(
+    start: str, redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "run.py").write_text(SCRIPT.replace("START", STARTS[start]))
+    client, found = App("client", broker=redis_url, set_as_current=False), {}
+
+    env = {"SPAWNED_BY": "celery", "SPAWNED_URL": redis_url, "SPAWNED_METHOD": "spawn"}
+    for kind, before in (("celery", ()), ("qcore", ("-m", "qcore.celery"))):
+        worker = processes.start(sys.executable, *before, str(tmp_path / "run.py"), env=env)
+        found[kind] = client.send_task("spawned.about").get(timeout=60)
+        worker.term()
+        assert worker.wait() == 0, worker.output()
+
+    assert found["qcore"] == found["celery"] == [True, True, "1"]
+    client.close()
+
+
+def test_another_fork_server_is_started_for_a_worker_of_a_script(
+    redis_url: str, processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "run.py").write_text(SCRIPT.replace("START", STARTS["worker_main"]))
+    env = {"SPAWNED_BY": "qcore", "SPAWNED_URL": redis_url}
+    client = App("client", broker=redis_url, set_as_current=False)
+    worker = processes.start(sys.executable, str(tmp_path / "run.py"), env=env)
+    client.send_task("spawned.about").get(timeout=60)
+    template = next(iter(client.control.inspect(timeout=60).stats().values()))["pool"]["template"]
+
+    os.kill(template, signal.SIGKILL)
+
+    assert client.send_task("spawned.about").get(timeout=60) == [False, True, None]
+    worker.term()
+    assert worker.wait() == 0, worker.output()
+    client.close()
 
 
 def test_another_method_is_an_error(redis_url: str, processes: Processes) -> None:

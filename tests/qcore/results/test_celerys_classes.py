@@ -10,8 +10,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec, PathFinder
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -19,11 +20,13 @@ from unittest.mock import MagicMock
 
 import celery
 import pytest
+from celery.app.task import Context
 
 from qcore.app.app import App
 from qcore.app.key_values import KeyValueStoreBackend
 from qcore.brokers.contract.records import StoredResult
 from qcore.celery import installed
+from qcore.celery.app import Celery as CeleryApp
 from qcore.errors import ConfigError, mask_url
 from qcore.results.celery_stores import STORES, celery_file
 from qcore.results.registry import celery_backend
@@ -32,6 +35,7 @@ from qcore.settings.stores import STORES as STORE_SETTINGS
 from qcore.settings.stores import UNTESTED
 from qcore.wire import result as wire
 from qcore.wire.outcome import ChordPart
+from tests.support import result_drivers
 from tests.support.processes import ROOT
 
 ARANGO = {"host": "h", "port": 1, "database": "d", "collection": "c", "verify": True}
@@ -264,6 +268,125 @@ def test_a_setting_has_the_effect_that_it_has_in_celery(
     assert (here[0] == here[1]) == (name in effects.NO_EFFECT)
 
 
+#: URL and settings of the stores whose driver is recorded: those without a server in tests/support
+RECORDED: dict[str, tuple[str, dict[str, Any]]] = {
+    "arangodb": ("arangodb://", {"arangodb_backend_settings": ARANGO}),
+    "cassandra": ("cassandra://", CASSANDRA),
+    "consul": ("consul://h:8500/path", {}),
+    "cosmosdbsql": ("cosmosdbsql://:key@h", COSMOS),
+    "couchbase": ("couchbase://u:p@h/bucket", {}),
+    "couchdb": ("couchdb://u:p@h:1/box", {}),
+    "elasticsearch": ("elasticsearch://h:1/index", {}),
+    "gs": ("gs://bucket/some/path", GCS),
+    "mongodb": ("mongodb://h:1/x", {"mongodb_backend_settings": {"database": "d"}}),
+}
+
+
+def told(
+    libraries: dict[str, Any], kind: type[Any], name: str, lines: Callable[[Any], Any]
+) -> tuple[str, str]:
+    """What these lines find with an app of this kind, and what they tell the driver."""
+    url, settings = RECORDED[name]
+    result_drivers.install(libraries)
+    app = kind("x", broker="memory://", backend=url, set_as_current=False)
+    app.conf.update(settings)
+    found = lines(app)
+    return _CHANGING.sub("", repr(found)), _CHANGING.sub("", repr(result_drivers.CALLS))
+
+
+def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What it returns or raises; a class without such a method is refused by both."""
+    try:
+        return function(*args, **kwargs)
+    except (AttributeError, NotImplementedError):
+        return "not implemented"
+    except Exception as exc:
+        return f"{type(exc).__name__}: {exc}"
+
+
+def lines_of_a_backend(app: Any) -> list[Any]:
+    backend, found = app.backend, []
+    request = Context(id="a", group="g", children=[app.AsyncResult("child")], parent_id="p", chord=None)
+    found.append(backend.mark_as_started("a", pid=1))
+    found.append(backend.get_task_meta("a", cache=False))
+    backend.mark_as_done("a", {"value": [1, "é"]}, request=request)
+    found.append(outcome(backend.store_result, "a", 2, "RETRY"))  # nothing replaces a success
+    backend.mark_as_failure("b", KeyError("k"), "Traceback: here")
+    backend.mark_as_retry("c", ValueError("again"), "Traceback: there")
+    for task_id in "abcd":
+        found += [backend.get_state(task_id), repr(backend.get_result(task_id))]
+        found += [backend.get_traceback(task_id), backend.get_children(task_id)]
+    found += [app.AsyncResult("a").get(timeout=1), outcome(app.AsyncResult("b").get, timeout=1)]
+    found += [app.AsyncResult("c").state, app.AsyncResult("d").state]
+    group = app.GroupResult("g", [app.AsyncResult("a"), app.AsyncResult("b")])
+    outcome(backend.save_group, "g", group)
+    found.append(outcome(lambda: [member.id for member in backend.restore_group("g", cache=False)]))
+    found.append(outcome(backend.delete_group, "g"))
+    found.append(outcome(backend.restore_group, "g", cache=False))
+    backend.forget("a")
+    backend.forget("nothing")
+    return [*found, app.AsyncResult("a").state, outcome(backend.cleanup)]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_driver_of_a_store_is_told_what_celery_tells_it(name: str, libraries: dict[str, Any]) -> None:
+    here = told(libraries, App, name, lines_of_a_backend)
+    there = told(libraries, celery.Celery, name, lines_of_a_backend)
+
+    assert here[0] == there[0]
+    assert here[1] == there[1]
+    assert "SUCCESS" in here[1]
+    assert ("not implemented" in here[0]) == (name == "cassandra")
+
+
+def lines_of_a_chord(app: Any) -> list[Any]:
+    """Two chords that the store counts, of which the second has a member that fails."""
+    backend, found = app.backend, []
+    app.conf.task_always_eager = True
+
+    @app.task(name="t.body", shared=False)
+    def body(values: list[int]) -> None:
+        found.append(values)
+
+    for group, failed in (("g", False), ("h", True)):
+        step = body.s().set(task_id=f"{group}-body", chord_size=2)
+        step["chord_size"] = 2
+        members = [app.AsyncResult(f"{group}-{number}") for number in range(2)]
+        backend.apply_chord((group, members), step)
+        for number, member in enumerate(members):
+            request = Context(id=member.id, group=group, chord=step, ignore_result=False)
+            if failed and number:
+                backend.mark_as_failure(member.id, KeyError("k"), "Traceback: here", request=request)
+            else:
+                backend.mark_as_done(member.id, number, request=request)
+        found += [len(found), app.AsyncResult(step.id).state, backend.restore_group(group, cache=False)]
+        found.append(repr(app.AsyncResult(step.id).result))
+    return found
+
+
+def reads_sorted(calls: str) -> list[str]:
+    """The calls of a driver; those of threads that read together have no order. A body that did not run has
+    no children, and the text of its traceback names the lines of each."""
+    calls = re.sub(r'"traceback": "(ChordError|Traceback \(most).*?"children": (\[\]|null)', "", calls)
+    joined = calls.replace("), ('Blob.download", "|download").split("), (")
+    return [line for _, lines in groupby(joined, _is_read) for line in sorted(lines)]
+
+
+def _is_read(line: str) -> bool:
+    return "|download" in line
+
+
+@pytest.mark.filterwarnings("ignore:Results are not stored")
+@pytest.mark.parametrize("kind", [App, CeleryApp])
+def test_a_chord_in_google_cloud_is_counted_as_in_celery(kind: type[Any], libraries: dict[str, Any]) -> None:
+    here = told(libraries, kind, "gs", lines_of_a_chord)
+    there = told(libraries, celery.Celery, "gs", lines_of_a_chord)
+
+    assert here[0] == there[0]
+    assert here[0].startswith("[[0, 1], 1,")
+    assert reads_sorted(here[1]) == reads_sorted(there[1])
+
+
 def test_a_setting_of_a_store_has_its_line() -> None:
     changed = {name for _, _, settings in SETTINGS for name in settings}
 
@@ -277,6 +400,18 @@ def test_every_store_is_one_of_celerys() -> None:
         assert BACKEND_ALIASES[scheme] == store.place
         assert celery_backend(f"{scheme}://x") == celery_backend(scheme) == store.place
     assert {celery_backend(url) for url, *_ in MADE} == {store.place for store in STORES.values()}
+
+
+@pytest.mark.parametrize(("kind", "error"), [(App, ConfigError), (celery.Celery, ImportError)])
+def test_a_store_that_celery_only_names_is_refused_by_both(kind: type[Any], error: type[Exception]) -> None:
+    app = kind("x", broker="memory://", backend="riak://h", set_as_current=False)
+
+    @app.task(name="t", shared=False)
+    def task() -> None: ...
+
+    for call in (task.delay, task.apply, task.s().apply_async, lambda: app.AsyncResult("x").state):
+        with pytest.raises(error, match="riak"):
+            call()
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

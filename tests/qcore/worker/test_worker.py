@@ -390,7 +390,7 @@ def test_a_worker_that_is_no_command_ends_with_its_fork_server(
     os.kill(template, signal.SIGKILL)
 
     assert worker.wait(20) == 1
-    assert "only a worker of `qctl worker` can start another one" in worker.output()
+    assert "only a worker of a command or script can start another one" in worker.output()
 
 
 def test_a_task_that_kills_the_fork_server_is_set_aside_and_the_worker_goes_on(

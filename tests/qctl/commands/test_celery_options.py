@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from qcore.celery.app import Celery as OurCelery
 from qctl import exit_codes
 from qctl.main import main
 from tests.qctl.cli.test_command_line import one_sentence, qctl
-from tests.support.processes import READY, Processes
+from tests.support.processes import READY, Processes, run_python
 from tests.support.waiting import wait_for
 
 BOTH = pytest.mark.parametrize("kind", [OurCelery, celery.Celery], ids=["qcore", "celery"])
@@ -227,3 +228,38 @@ def test_a_fake_fork_stays_in_the_foreground(tmp_path: Path, sqlite_url: str, pr
 def test_a_dashboard_has_no_background(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-b", "memory://", "events", "--dump", "--detach"]) == exit_codes.USAGE
     assert "need --camera or --record" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["celery", "qctl"])
+def test_global_options_before_the_command_have_the_same_effect(program: str, place: Path) -> None:
+    (place / "global_project.py").write_text(
+        "from celery import Celery\napp = Celery('g', set_as_current=False)\n"
+    )
+    results = f"file://{place}"
+    words = [
+        *("--workdir", str(place), "-A", "global_project", "--broker=redis://h:1/2", "-q", "--no-color"),
+        *("--result-backend", results, "--config", "loading_config", "--skip-checks", "report"),
+    ]
+
+    done = run_python("-m", program, *words)
+
+    assert done.returncode == 0, done.stderr
+    assert f"settings -> transport:redis results:{results}" in done.stdout
+    assert re.search("^task_default_queue: 'of_config'$", done.stdout, re.MULTILINE)
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("program", ["celery", "qctl"])
+def test_the_task_of_a_result_must_be_known(program: str, place: Path, redis_url: str) -> None:
+    (place / "named_project.py").write_text(
+        f"from celery import Celery\napp = Celery('n', broker={redis_url!r}, backend={redis_url!r})\n"
+        "@app.task(name='named.add')\ndef add(): ...\n"
+    )
+    celery.Celery(broker=redis_url, backend=redis_url, set_as_current=False).backend.mark_as_done("an-id", 7)
+    words = ("-m", program, "--workdir", str(place), "-A", "named_project", "result", "an-id", "--task")
+
+    known, unknown = run_python(*words, "named.add"), run_python(*words, "named.ad")
+
+    assert (known.returncode, known.stdout.split()) == (0, ["7"]), known.stderr
+    assert unknown.returncode != 0
+    assert "named.ad" in unknown.stderr and unknown.stdout == ""

@@ -26,7 +26,7 @@ app = Celery("proj", broker="mongodb://host/0",  #! different broker
 app.conf.result_backend = "s3://"  #! note result_backend
 app.conf.worker_concurency = 4  #! error worker_concurency
 app.conf.update(
-    worker_state_db="/var/lib/state",  #! different worker_state_db
+    worker_timer="x",  #! different worker_timer
     CELERY_ACKS_LATE=True,  #! note CELERY_ACKS_LATE
     broker_transport_options=dict(sep=1,
     ack_emulation=False),  #! different broker_transport_options['ack_emulation']
@@ -44,7 +44,7 @@ app.control.pool_restart(modules=["proj"])  #! different pool_restart
 PROCFILE = """\
 web: gunicorn proj.wsgi
 worker: celery -A proj worker -P eventlet --autoscale 4,0  #! different celery worker --autoscale
-other: env A=1 python -m celery -A proj worker --without-gossip  #! different celery worker --without-gossip
+other: env A=1 python -m celery -A proj worker -s file  #! different celery worker -s
 same: celery -A proj worker -c 4 -Q celery -l INFO
 """
 
@@ -69,13 +69,13 @@ def test_every_seeded_difference_is_found_at_its_line_and_nothing_else(
 ) -> None:
     (tmp_path / "proj.py").write_text(SEEDED)
     (tmp_path / "Procfile").write_text(PROCFILE)
-    (tmp_path / "Dockerfile").write_text('CMD ["celery", "-A", "proj", "worker", "--without-gossip"]\n')
+    (tmp_path / "Dockerfile").write_text('CMD ["celery", "-A", "proj", "worker", "-s", "file"]\n')
 
     code, items = check(capsys, tmp_path)
 
     expected = seeded(tmp_path / "proj.py") | seeded(tmp_path / "Procfile")
     assert len(expected) > 20
-    assert places(items) == expected | {("Dockerfile", 1, "different", "celery worker --without-gossip")}
+    assert places(items) == expected | {("Dockerfile", 1, "different", "celery worker -s")}
     assert code == exit_codes.FAILED
     assert all(item["what"] for item in items)
 
@@ -108,7 +108,7 @@ def test_settings_are_found_wherever_a_project_has_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "base.py").write_text("CELERY_WORKER_STATE_DB = 'x'\nDEBUG_TOOLBAR_SORT = 1\n")
+    (tmp_path / "site" / "base.py").write_text("CELERY_WORKER_TIMER = 'x'\nDEBUG_TOOLBAR_SORT = 1\n")
     (tmp_path / "site" / "settings.py").write_text(
         "from .base import *\nCELERY_BEAT_SCHEDULE = {'a': {'task': 't', 'schedule': 1, 'argz': ()}}\n"
     )
