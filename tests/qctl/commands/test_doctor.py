@@ -60,14 +60,16 @@ def test_seeded_faults_are_found_by_name_and_mended(
     assert alone["no-worker"]["level"] == "warning"
     mend(redis_url, alone["stuck-in-flight"]["fix"], server)
     assert broker.administration.depth("later").ready == 1
+    # 5 to 7: queues. A name that nobody knows waits behind a pause, which a worker that runs heeds only
+    # within a second.
+    for words in (("call", "proj.nosuch", "--no-check"), ("queue", "pause", "celery")):
+        done = here(*words, "-b", redis_url)
+        assert done.returncode == exit_codes.OK, done.stderr
     processes.start_qcore_worker(redis_url, "-P", "threads", name="w1@test")
     # 1 to 4: what was left behind, and what the server was told
     server.lpush("abc.reply.celery.pidbox", "x")
     server.lpush("celeryev.1234", "x", "y")
     server.config_set("maxmemory-policy", "allkeys-lru")
-    # 5 to 7: queues. A name that nobody knows waits behind a pause.
-    here("queue", "pause", "celery", "-b", redis_url)
-    here("call", "proj.nosuch", "--no-check", "-b", redis_url)
     # 8, 9: messages that were set aside
     put(broker, "odd", "m", "d")
     held = take(consumer := broker.consumer(["odd"]), 2)
