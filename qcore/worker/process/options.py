@@ -57,9 +57,8 @@ def script_command() -> tuple[str, ...]:
     again: in another thread than the main one, in an interactive Python, for a program from stdin."""
     if threading.current_thread() is not threading.main_thread() or sys.argv[0] in ("", "-"):
         return ()
-    script = getattr(
-        sys.modules["__main__"], "__file__", None
-    )  # a full path, as the directory may be another
+    # Its full path: this process may be in another directory by now.
+    script = getattr(sys.modules["__main__"], "__file__", None)
     words = [script if script and word == sys.argv[0] else word for word in sys.orig_argv[1:]]
     return (sys.executable, *words) if words else ()
 
