@@ -167,7 +167,7 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis_server.client() as client:
         client.flushall()
         # What a worker sent before it was killed may be read only now: in each turn a part of it.
-        while any([client.dbsize() for _ in range(5)]):
+        while any(client.dbsize() for _ in range(5)):
             client.flushall()
     return redis_server.url
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import celery
+import kombu.pools
 import pytest
 from celery.exceptions import TaskRevokedError
 from kombu import Exchange
@@ -87,6 +88,7 @@ def sides(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -
     yield made[0], made[1]
     for side in made:
         side.app.close()
+    kombu.pools.reset()  # Celery's connections: another test may restart their server
     processes.close()
 
 
