@@ -12,6 +12,7 @@ import logging
 import mmap
 import os
 import socket
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -114,9 +115,16 @@ def start_fork_server(command: Sequence[str], node: str, memory: int, line: int)
 
 
 def is_spawned() -> bool:
-    """Whether this process is to serve a place, instead of what its command line says."""
-    text = os.environ.get(PLACE)
-    return text is not None and _read(text).parent == os.getppid()
+    """Whether this process is to serve a place, instead of what its command line says. It is known by the
+    descriptors: a program that it starts has the variable only, and its parent may have died."""
+    if (text := os.environ.get(PLACE)) is None:
+        return False
+    place = _read(text)
+    try:
+        is_line = stat.S_ISSOCK(os.fstat(place.descriptors[0]).st_mode)
+        return is_line and os.fstat(place.memory).st_size == SLOTS_BYTES
+    except OSError:
+        return False
 
 
 def serve_place(setup: PoolSetup) -> NoReturn:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from qcore import App
 from qcore.errors import ConfigError, TimeLimitExceeded, WorkerLostError
+from qcore.pools.prefork.spawned import NO_SLOT, PLACE, Place, is_spawned, memory_file
 from tests.support.processes import Process, Processes
 
 PROJECT = ("-A", "tests.projects.spawned", "worker", "-c", "1", "-n", "w@test")
@@ -142,3 +145,17 @@ def test_a_worker_without_a_command_line_cannot_spawn() -> None:
 
     with pytest.raises(ConfigError, match="qctl -A APP worker"):
         app.worker(pool_start_method="spawn")
+
+
+def test_a_place_is_known_by_its_descriptors_also_when_the_worker_has_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = socket.socketpair()
+    place = Place(2**22 + 1, "w@test", NO_SLOT, memory_file(), [theirs.fileno()])
+    monkeypatch.setenv(PLACE, msgspec.json.encode(place).decode())
+
+    assert is_spawned()
+    theirs.close()  # as in a program that it starts
+    assert not is_spawned()
+    ours.close()
+    os.close(place.memory)
