@@ -59,30 +59,6 @@ def test_messages_lie_where_celery_looks(broker: Broker, redis_server: RedisServ
     assert bindings == {b"celery" + SEP + SEP + b"celery"}
 
 
-def test_every_key_and_channel_has_the_prefix(opened: Open, redis_server: RedisServer, queue: str) -> None:
-    broker = opened(global_keyprefix="app:", lease_s=0.2)
-    consumer = broker.consumer([queue])
-    put(broker, queue, "a", "b", "c")
-    put(broker, queue, "d", due_at=time.time() + 60)
-    put(broker, queue, "e", priority=9)
-    got = take(consumer, 2)
-    consumer.arm()
-    end(consumer, got[0], action=Settle.RETURN)
-    end(consumer, got[1], action=Settle.QUARANTINE, reason="x")
-    broker.announce("n", {}, 60)
-    broker.revoke(["x"])
-    ear, box = broker.subscribe("ex.pidbox", node="n"), broker.inbox("reply.ex", "key")
-    broker.reply("reply.ex", "key", b"answer")
-    box.get(60)
-
-    with redis_server.client() as client:
-        names = client.keys() + client.pubsub_channels()
-    assert len(names) > 10
-    assert [name for name in names if not name.startswith(b"app:")] == []
-    ear.close()
-    box.close()
-
-
 def test_a_topic_binding_of_celery_is_followed(broker: Broker, redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.sadd("_kombu.binding.tex", b"a.#" + SEP + rb"^a\..*?$" + SEP + b"topicq")

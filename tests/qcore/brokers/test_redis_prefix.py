@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from qcore import App
-from qcore.brokers.contract.records import Message
+from qcore.brokers.contract.records import Message, Settle
 from qcore.brokers.contract.schedules import Firing
 from qcore.wire.result import KEY_PREFIX
+from tests.contracts.broker_contract import opened, queue
+from tests.contracts.consuming import Open, end, put, take
 from tests.qctl.cli.test_command_line import qctl
 from tests.support.processes import Processes
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, require_server
 from tests.support.waiting import wait_for
+
+__all__ = ["opened", "queue"]
 
 PREFIXES = ("one:", "two:")
 PROJECT = "tests.projects.served"
@@ -23,6 +28,19 @@ PROJECT = "tests.projects.served"
 def app_of(url: str, prefix: str, **settings: object) -> App:
     options = {"broker_transport_options": {"global_keyprefix": prefix}, **settings}
     return App("client", broker=url, set_as_current=False, **options)
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    """A server of this module alone: its tests look at all keys, also at those that others write late."""
+    server = RedisServer(require_server())
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def broker_url(redis_url: str) -> str:
+    return redis_url
 
 
 @pytest.fixture
@@ -133,3 +151,27 @@ def test_workers_of_celery_are_known_under_another_control_exchange(
     assert app.broker.foreign_members() == ["c1@here"]
     assert app.broker.roster()[1] == ["c1@here"]
     app.close()
+
+
+def test_every_key_and_channel_has_the_prefix(opened: Open, redis_server: RedisServer, queue: str) -> None:
+    broker = opened(global_keyprefix="app:", lease_s=0.2)
+    consumer = broker.consumer([queue])
+    put(broker, queue, "a", "b", "c")
+    put(broker, queue, "d", due_at=time.time() + 60)
+    put(broker, queue, "e", priority=9)
+    got = take(consumer, 2)
+    consumer.arm()
+    end(consumer, got[0], action=Settle.RETURN)
+    end(consumer, got[1], action=Settle.QUARANTINE, reason="x")
+    broker.announce("n", {}, 60)
+    broker.revoke(["x"])
+    ear, box = broker.subscribe("ex.pidbox", node="n"), broker.inbox("reply.ex", "key")
+    broker.reply("reply.ex", "key", b"answer")
+    box.get(60)
+
+    with redis_server.client() as client:
+        names = client.keys() + client.pubsub_channels()
+    assert len(names) > 10
+    assert [name for name in names if not name.startswith(b"app:")] == []
+    ear.close()
+    box.close()
