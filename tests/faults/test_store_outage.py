@@ -52,11 +52,11 @@ def test_a_result_store_that_goes_away_costs_no_result_and_no_task(fleet: Fleet,
 
     grown = rss_kib(worker.pid) - before
     reader = App("reader", broker=fleet.url, result_backend=store.url, set_as_current=False)
-    found = reader.results.get(list(ids.values()))
+    # RabbitMQ does not tell what is in flight: the last results may be on their way.
+    wait_for(lambda: None not in reader.results.get(list(ids.values())), what="every result in the store")
     reader.close()
     verdict = fleet.verdict()
     print(f"{verdict}; waiting after each outage: {left_waiting}, {grown:+} KiB")
-    assert sum(meta is None for meta in found) == 0, "results are lost"
     verdict.require(0)
     assert min(left_waiting) > 0, "tasks were claimed while their results could not be kept"
     assert grown <= 20 * 1024

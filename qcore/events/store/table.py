@@ -145,9 +145,10 @@ class TaskTable:
             if not chunk.workers[i]:
                 chunk.workers[i] = self.workers.code(event["hostname"])
         elif code == STARTED:
-            chunk.started[i] = stamp
-            if not chunk.workers[i]:
+            # Started already: its worker was lost, and this one runs it again.
+            if not chunk.workers[i] or (chunk.states[i] == STARTED and stamp > chunk.started[i]):
                 chunk.workers[i] = self.workers.code(event["hostname"])
+            chunk.started[i] = stamp
         else:
             self._facts(chunk, i, code, event, uuid, stamp)
         old = chunk.states[i]

@@ -260,13 +260,16 @@ def _learn_names(state: State, replies: Mapping[str, Mapping[str, list[dict[str,
 
 
 def _note_running(state: State, node: str, task: dict[str, Any]) -> None:
-    """Add a task that started before the subscription, or whose worker sends no events."""
+    """Add a task that started before the subscription, here again after another worker was lost, or whose
+    worker sends no events."""
     uuid, started = task.get("id"), moment(task.get("time_start"))
     if not isinstance(uuid, str):
         return
     seen = state.tasks.get(uuid)
     if seen is not None and seen.state not in ("PENDING", "RECEIVED"):
-        return
+        moved = seen.state == "STARTED" and seen.worker != node
+        if not moved or started is None or started <= (seen.started or 0.0):
+            return
     before = state.events, dict(state.counts)
     state.event(
         {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from qcore import App
 from qcore.control.client import Answers
 from qcore.events.state import State
@@ -55,6 +57,22 @@ def test_a_rate_is_what_a_worker_began_between_two_answers() -> None:
         rates.append(fleet.rows({}, START)[0].per_s)
 
     assert rates == [None, 0.0, 10.0, 5.0]
+
+
+@pytest.mark.parametrize(("began", "worker"), [(START + 5, "q2"), (START - 5, "q1"), (None, "q1")])
+def test_a_task_runs_where_it_began_last_also_before_its_event_arrives(
+    began: float | None, worker: str
+) -> None:
+    fleet, state = Fleet(), State()
+    state.event({"type": "task-started", "hostname": "q1", "timestamp": START, "uuid": "u"}, START)
+    stats, active = (
+        Answers({"q2": value}, [], [], [], None, 0.0) for value in ({}, [{"id": "u", "time_start": began}])
+    )
+
+    fleet.learn(state, stats, [], {"active": active}, START + 6)
+
+    task = state.tasks.get("u")
+    assert task is not None and (task.state, task.worker) == ("STARTED", worker)
 
 
 def test_a_worker_is_drained_and_its_events_turned_on_and_off(redis_url: str, processes: Processes) -> None:
