@@ -14,7 +14,7 @@ import pytest
 
 import qcore
 from qcore.testing.worker import start_worker
-from tests.support.processes import Processes
+from tests.support.processes import READY, Processes
 from tests.support.waiting import wait_for
 
 NODES = ["e1@test", "e2@test", "e3@test"]
@@ -97,6 +97,8 @@ def fleet(
             )
             for n in NODES
         ]
+        for worker in started:  # heartbeats begin before it listens to requests
+            worker.wait_output(READY)
     app = client(celery if is_celery else qcore, url, backend)
     events: list[dict[str, Any]] = []
 
