@@ -184,9 +184,10 @@ class CommandWindow(ListWindow):
         """Wait for a running command and show how long it has run; called in a thread."""
         place.works.append(running)
         try:
-            progress = f"{act.line} … {{:.0f}} s (Esc cancels it)"
             return running.wait(
-                tell=lambda seconds: self.call_from_thread(self.show_message, progress.format(seconds))
+                tell=lambda seconds: self.call_from_thread(
+                    self.show_message, f"{act.line} … {seconds:.0f} s (Esc cancels it)"
+                )
             )
         finally:
             place.works.remove(running)

@@ -326,7 +326,7 @@ class Incident:
             return all(t in "\n".join(screen_text(self.window)) for t in texts)
 
         try:
-            await until(self.pilot, seen, str(texts), 6)
+            await until(self.pilot, seen, str(texts))
         except AssertionError as exc:
             raise AssertionError("\n".join([str(exc), *screen_text(self.window)])) from None
 

@@ -16,7 +16,7 @@ from qcore import App
 from qctl.cli.audit import local_lines
 from qctl.cli.session import Session
 from qctl.configuration.directories import config_dir
-from qctl.dashboard import key_table
+from qctl.dashboard import key_table, run_command
 from qctl.dashboard.own_commands import OwnCommand, filled
 from qctl.dashboard.screens.command_palette import Everything
 from qctl.dashboard.screens.keys import Dashboard
@@ -77,7 +77,10 @@ class Hostile(Still):
         return super().take(wanted)
 
 
-def test_own_commands_get_the_fields_of_a_row_as_they_are(tmp_path: Path, memory_url: str) -> None:
+def test_own_commands_get_the_fields_of_a_row_as_they_are(
+    tmp_path: Path, memory_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_command, "TELL_S", 0.01)  # so that it says that each of them still runs
     out = tmp_path / "out"
     write = [sys.executable, "-c", WRITE, str(out), "--"]
     commands(
