@@ -229,15 +229,15 @@ def test_the_old_results_are_deleted_daily_where_they_do_not_expire(tmp_path: Pa
         app = App("one", broker="memory://", backend=backend, set_as_current=False)
         app.conf.update(settings)
         found = declared(app).get("celery.backend_cleanup")
-        return found and (found.entry.task, found.entry.spec["text"], found.entry.options)
+        return found and (found.entry.task, found.entry.spec["hour"], found.entry.options)
 
-    daily = ("celery.backend_cleanup", "0 4 * * *", {"expires": 43200})
+    daily = ("celery.backend_cleanup", "4", {"expires": 43200})
     files = tmp_path.as_uri()
     own = {"celery.backend_cleanup": {"task": "mine", "schedule": crontab("1", "2")}}
 
     assert entry(files) == entry("disabled://") == daily
     assert entry("") is None and entry(files, result_expires=None) is None
-    assert entry(files, beat_schedule=own) == ("mine", "1 2 * * *", {})
+    assert entry(files, beat_schedule=own) == ("mine", "2", {})
 
 
 def test_a_worker_with_a_wrong_entry_does_not_start(processes: Processes, tmp_path: Path) -> None:
