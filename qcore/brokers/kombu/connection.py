@@ -153,7 +153,7 @@ class KombuConnection:
         timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self.ends.urls)
         extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
         if is_sqs(url):
-            extra["wait_time_seconds"] = 0  # a request that waits would hold up the worker
+            extra["wait_time_seconds"] = 0  # long_polls.py has the requests that wait
         if self.native:
             extra.update(
                 read_timeout=ANSWER_S,
