@@ -487,6 +487,7 @@ class Worker:
             "pool": self.pool.name,
             "concurrency": self.pool.size,
             "started_at": self.started_at,
+            "elects": not self._given["without_gossip"],
             "taken": self.loop.throughput.rates(),
             "at": time.time(),  # compared with the broker's clock, it reveals a wrong clock of this host
         }
@@ -495,6 +496,4 @@ class Worker:
 def _results_words(app: App) -> str:
     if not app.results.keeps:
         return "not stored (set result_backend)"
-    if app.results.in_broker:
-        return "stored in the broker"
-    return mask_url(app.results.url)
+    return "stored in the broker" if app.results.in_broker else mask_url(app.results.url)
