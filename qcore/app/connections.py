@@ -211,8 +211,7 @@ class Connections:
         scheme, url = self._result_scheme(url)
         given = self.conf.result_backend_transport_options
         options = {
-            "connect_timeout_s": self.conf.redis_socket_connect_timeout
-            or self.conf.broker_connection_timeout,
+            "connect_timeout_s": self.conf.broker_connection_timeout,
             "broker_failover_strategy": self.conf.broker_failover_strategy,
             "broker_use_ssl": self.conf.redis_backend_use_ssl,
             # This prefix is for results only, not for all keys, so the driver has another name for it.
@@ -242,7 +241,8 @@ class Connections:
 
     def _redis_options(self) -> dict[str, Any]:
         """The options of a result store in Redis that settings give."""
-        conf, found = self.conf, self._connection_options()
+        conf = self.conf
+        found = {"health_check_interval": 0, **self._connection_options()}  # it is an option of brokers
         if conf.redis_backend_credential_provider:
             found["credential_provider"] = conf.redis_backend_credential_provider
         if conf.value_set_for("redis_socket_timeout"):
@@ -255,6 +255,7 @@ class Connections:
         found = {
             "client_name": conf.redis_client_name,
             "idle_check_s": conf.redis_backend_health_check_interval,
+            "socket_connect_timeout": conf.redis_socket_connect_timeout,
         }
         return {name: value for name, value in found.items() if value}
 

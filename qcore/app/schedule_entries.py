@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from qcore.app.periodic import OUR_FIELDS
 from qcore.errors import ConfigError, EncodeError
-from qcore.schedules.classes import maybe_schedule
+from qcore.schedules.classes import crontab, maybe_schedule
 from qcore.schedules.specs import to_spec
 from qcore.settings.values import refuse_unknown_zone
 from qcore.wire import content
@@ -23,6 +23,7 @@ from qcore.wire.schedule import DST, MISSED, OVERLAP, ScheduleEntry
 
 #: fields of an entry of beat_schedule that are Celery's
 CELERY_FIELDS = ("task", "schedule", "args", "kwargs", "options", "relative")
+CLEANUP = "celery.backend_cleanup"
 
 
 class Declared(NamedTuple):
@@ -45,10 +46,17 @@ def zone_of(name: str | None) -> tzinfo:
 
 def declared(app: Any) -> dict[str, Declared]:
     """The entries of the app's settings, by name. Raises ConfigError for an entry that is wrong."""
-    found = {}
-    for name, fields in (app.conf.beat_schedule or {}).items():
-        found[str(name)] = _entry(app, str(name), fields)
-    return found
+    entries = {**default_entries(app), **(app.conf.beat_schedule or {})}
+    return {str(name): _entry(app, str(name), fields) for name, fields in entries.items()}
+
+
+def default_entries(app: Any) -> dict[str, dict[str, Any]]:
+    """The entry that deletes old results daily, unless results are kept for ever or expire by themselves. As
+    in Celery there is one also where no results are stored."""
+    if not app.conf.result_expires or app.backend.supports_autoexpire:
+        return {}
+    daily = {"task": CLEANUP, "schedule": crontab("0", "4", "*"), "options": {"expires": 12 * 3600}}
+    return {CLEANUP: daily}
 
 
 def _entry(app: Any, name: str, fields: Any) -> Declared:

@@ -25,7 +25,7 @@ class StoreBackend(Backend):
 
     def __init__(self, app: Any, url: str | None = None, **kwargs: Any) -> None:
         self.store: ResultStore = app.results
-        self.supports_autoexpire = not self.store.expires_by_cleanup
+        self.supports_autoexpire = self.store.keeps and not self.store.expires_by_cleanup
         self.supports_failure_expires = self.supports_autoexpire and not isinstance(self.store, RpcStore)
         super().__init__(app, url=url or app.conf.result_backend or self.store.url, **kwargs)
 

@@ -18,6 +18,7 @@ from datetime import UTC
 from functools import cached_property
 from typing import Any
 
+from qcore.app.schedule_entries import default_entries
 from qcore.base.times import new_id
 from qcore.beat.classic_entry import (
     ScheduleEntry,
@@ -27,7 +28,6 @@ from qcore.beat.classic_entry import (
     event_t,
 )
 from qcore.errors import BrokerBusy, BrokerDown, BrokerFull, ConfigError, Unsupported
-from qcore.schedules.classes import crontab
 from qcore.wire.schedule import BEAT_HEADER
 
 log = logging.getLogger("qcore.beat")
@@ -99,15 +99,8 @@ class Scheduler:
 
     def install_default_entries(self, data: Any) -> None:
         """Add the daily celery.backend_cleanup, unless the results expire by themselves."""
-        entries = {}
-        expires = self.app.conf.result_expires and not self.app.backend.supports_autoexpire
-        if expires and "celery.backend_cleanup" not in data:
-            entries["celery.backend_cleanup"] = {
-                "task": "celery.backend_cleanup",
-                "schedule": crontab("0", "4", "*"),
-                "options": {"expires": 12 * 3600},
-            }
-        self.update_from_dict(entries)
+        found = default_entries(self.app)
+        self.update_from_dict({name: fields for name, fields in found.items() if name not in data})
 
     def _new_entry(self, name: str, fields: Any) -> Any:
         try:

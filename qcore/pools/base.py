@@ -101,6 +101,12 @@ class Pool(ABC):
     def give(self, jobs: Sequence[Job]) -> None:
         """Accept jobs; at most room() of them."""
 
+    def take(self, jobs: Sequence[Job]) -> None:
+        """give(); a pool that has shrunk to nothing (--autoscale) gets its first slot before."""
+        if not self.size:
+            self.grow(1)
+        self.give(jobs)
+
     def fds(self) -> list[int]:
         """Descriptors that are readable when ready() should be called."""
         return []

@@ -241,8 +241,8 @@ class CeleryPool(InProcessPool):
         self._resize("grow", n)
 
     def shrink(self, n: int) -> None:
-        if n >= self._size:
-            raise ValueError(f"the pool has {self._size} slots; at least one must stay")
+        if n > self._size:
+            raise ValueError(f"the pool has {self._size} slots")
         self._resize("shrink", -n)
 
     def _resize(self, verb: str, change: int) -> None:

@@ -189,8 +189,8 @@ class GreenPool(InProcessPool):
         self._soon(self._start_more)
 
     def shrink(self, n: int) -> None:
-        if n >= self._size:
-            raise ValueError(f"the pool has {self._size} slots; at least one must stay")
+        if n > self._size:
+            raise ValueError(f"the pool has {self._size} slots")
         self._size -= n
 
     def info(self) -> dict[str, Any]:

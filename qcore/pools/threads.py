@@ -119,8 +119,8 @@ class ThreadPool(InProcessPool):
             self._add_thread()
 
     def shrink(self, n: int) -> None:
-        if n >= self._size:
-            raise ValueError(f"the pool has {self._size} threads; at least one must stay")
+        if n > self._size:
+            raise ValueError(f"the pool has {self._size} threads")
         self._size -= n
         for _ in range(n):
             self._jobs.put(None)

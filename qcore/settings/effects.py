@@ -77,7 +77,9 @@ ALIKE: dict[str, str] = {
     "control_queue_expires": "on RabbitMQ; on Redis bindings of replies last twice as long, 1 hour or more",
     "task_remote_tracebacks": "only with the package tblib; else the text is a note of the exception here",
     "task_queue_max_priority": "only on RabbitMQ; Redis always has priorities 0 to 9",
-    **dict.fromkeys(("redis_backend_health_check_interval", "redis_client_name"), _SHARED),
+    **dict.fromkeys(
+        ("redis_backend_health_check_interval", "redis_client_name", "redis_socket_connect_timeout"), _SHARED
+    ),
     "result_compression": "not in databases, caches and rpc://",
     "result_persistent": "only where result_backend is rpc",
     "worker_pool_start_method": "spawn runs the worker's command or script again; in no other program",
@@ -102,7 +104,6 @@ DIFFERENT: dict[str, str] = {
     "broker_pool_limit": "only for kombu's connections; qcore has one or two connections in each process",
     "broker_read_url": "what a worker publishes together with a settlement goes there too",
     "broker_url": "without it the embedded SQLite broker is used, not RabbitMQ on this host",
-    "redis_socket_connect_timeout": "only where result_backend is another server than the broker",
     "redis_socket_timeout": "the default is that of the driver; only where result_backend is another server",
     **dict.fromkeys(
         (

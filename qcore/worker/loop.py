@@ -325,7 +325,7 @@ class Loop:
         are busy and less than a quarter of the pool's capacity is free, so that claims stay large."""
         if self.durable.is_away():
             return 0
-        room = self.pool.room()
+        room = self.pool.room() if self.pool.size else 1
         if room * 4 < self.pool.size * self.pool.pace.depth and not self.pool.is_idle():
             return 0
         return max(room, 0)
@@ -349,7 +349,7 @@ class Loop:
             jobs = self._acknowledge(early, jobs)
         if jobs:
             crashpoint("before_hand_over")
-            self.pool.give(jobs)
+            self.pool.take(jobs)
             crashpoint("handed_over")
 
     def _acknowledge(self, early: list[Settlement], jobs: list[Job]) -> list[Job]:

@@ -192,7 +192,8 @@ class RemoteControl:
         if not self.elects:
             return None
         self.events.send("worker-elect", id=id, topic=topic, action=action, cver=1)
-        self.events.send("worker-elect-ack", id=id)
+        for _ in range(self._candidates()):
+            self.events.send("worker-elect-ack", id=id)
         if not self.app.broker.elect(f"{id} {self.request_clock}", ELECTION_S):
             return log.info("another worker is elected for %r", id)
         log.info("this worker won the election %r", id)
@@ -202,6 +203,12 @@ class RemoteControl:
             self.app.signature(action).apply_async()
         except Exception:  # what a client sent may be no signature
             log.exception("the call of the election %r is not published", id)
+
+    def _candidates(self) -> int:
+        """How many workers take part in elections, as far as the broker knows; Celery's all do."""
+        members, foreign = self.app.broker.roster()
+        others = [one for one in members if one.node != self.node and one.alive]
+        return 1 + len(foreign) + len([one for one in others if one.info.get("elects", True)])
 
     def shutdown(self) -> None:
         note("worker: warm shutdown (asked for by remote control)")

@@ -176,16 +176,14 @@ class Worker:
         self._multiplier = 1 if conf.worker_disable_prefetch else int(given)
         self._pool_kind = pools.get(pool or conf.worker_pool)
         self._bounds = bounds(autoscale, self._pool_kind.most) if autoscale else None
-        if self._bounds is not None:
-            if not self._pool_kind.features.grow:
-                raise ConfigError(
-                    f"the {self._pool_kind.name} pool cannot grow; --autoscale needs one that can"
-                )
-            concurrency = self._bounds[1]
+        if self._bounds is not None and not self._pool_kind.features.grow:
+            raise ConfigError(f"the {self._pool_kind.name} pool cannot grow; --autoscale needs one that can")
         self._setup = PoolSetup(
             app=app,
             node=self.node,
-            concurrency=concurrency_of(
+            concurrency=self._bounds[1]
+            if self._bounds is not None
+            else concurrency_of(
                 concurrency if concurrency is not None else conf.worker_concurrency,
                 self._pool_kind.default_concurrency,
                 self._pool_kind.most,
@@ -487,6 +485,7 @@ class Worker:
             "pool": self.pool.name,
             "concurrency": self.pool.size,
             "started_at": self.started_at,
+            "elects": not self._given["without_gossip"],
             "taken": self.loop.throughput.rates(),
             "at": time.time(),  # compared with the broker's clock, it reveals a wrong clock of this host
         }
@@ -495,6 +494,4 @@ class Worker:
 def _results_words(app: App) -> str:
     if not app.results.keeps:
         return "not stored (set result_backend)"
-    if app.results.in_broker:
-        return "stored in the broker"
-    return mask_url(app.results.url)
+    return "stored in the broker" if app.results.in_broker else mask_url(app.results.url)

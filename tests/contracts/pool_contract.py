@@ -338,8 +338,20 @@ class ManySlots:
         bench.all_done(4)
 
         assert bench.pool.size == 1
-        with pytest.raises(ValueError, match="at least one"):
-            bench.pool.shrink(1)
+        with pytest.raises(ValueError, match="the pool has 1 "):
+            bench.pool.shrink(2)
+
+    def test_a_pool_without_slots_gets_one_with_its_next_job(self, make: Callable[..., Bench]) -> None:
+        bench = make(1)
+        bench.give(bench.job("add", 1, 1))
+        bench.all_done(1)
+
+        bench.pool.shrink(1)
+        assert bench.pool.size == 0
+        bench.pool.take([bench.job("add", 2, 2)])
+        bench.all_done(2)
+
+        assert bench.pool.size == 1
 
 
 class Processes:

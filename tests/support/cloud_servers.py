@@ -1,4 +1,5 @@
-"""A server of S3, DynamoDB and SQS (moto), etcd, and of Azure's blobs and queues (azurite), where installed.
+"""Servers of S3, DynamoDB and SQS (moto), etcd, Kafka (its client's mock cluster) and Pyro, and of Azure's
+blobs and queues (azurite), where installed.
 
 Azurite is not among the requirements of the tests: `npm install azurite` takes minutes. A folder of it on
 PATH is enough, with its clients `azure-storage-blob`, `azure-storage-queue` and `azure-identity`.
@@ -103,6 +104,39 @@ def azure_queues_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     words = ["--queuePort", "{port}", "--location", ".", "--skipApiVersionCheck", "--disableTelemetry"]
     for port in _served(tmp_path_factory.mktemp("azurite"), "azurite-queue", words):
         yield f"azurestoragequeues://{AZURE_KEY}@http://127.0.0.1:{port}/devstoreaccount1"
+
+
+@pytest.fixture
+def kafka_url() -> Iterator[str]:
+    """The URL of a broker in a mock cluster, which makes a topic when something is sent to it."""
+    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
+    from confluent_kafka.admin import AdminClient
+
+    cluster = AdminClient({"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "log_level": 0})
+    (node,) = cluster.list_topics(timeout=10).brokers.values()
+    yield f"confluentkafka://{node.host}:{node.port}"
+
+
+@pytest.fixture
+def pyro_url() -> Iterator[str]:
+    """The URL of a broker in a server of Pyro. kombu looks for it on port 9090 only."""
+    pytest.importorskip("Pyro4", reason="Pyro4 is not installed")
+    import Pyro4.naming
+    from kombu.transport.pyro import KombuBroker
+
+    pid = os.getpid()
+    host = "127.0.0.1" if sys.platform == "darwin" else f"127.1.{pid // 250 % 250}.{pid % 250 + 1}"
+    _, names, _ = Pyro4.naming.startNS(host=host, port=9090, enableBroadcast=False)
+    queues = Pyro4.Daemon(host=host)
+    names.nameserver.register("kombu.broker", queues.register(KombuBroker()))
+    threads = [threading.Thread(target=daemon.requestLoop) for daemon in (names, queues)]
+    for thread in threads:
+        thread.start()
+    yield f"pyro://{host}/kombu.broker"
+    for daemon in (names, queues):
+        daemon.shutdown()
+    for thread in threads:
+        thread.join()
 
 
 def _served(folder: Path, name: str, words: list[str]) -> Iterator[int]:

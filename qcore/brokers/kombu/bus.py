@@ -10,6 +10,7 @@ import logging
 import select
 import time
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -97,7 +98,8 @@ class KombuListener(Inbox):
         if self._exchange:
             channel.queue_bind(name, self._exchange, routing_key=place.key)
         if not self._link.native and not is_sqs(self._link.url):  # SQS allows one purge a minute
-            channel.queue_purge(name)  # an emulation continues to fill deleted queues
+            with suppress(NotImplementedError):  # Kafka
+                channel.queue_purge(name)  # an emulation continues to fill deleted queues
 
     def _on_message(self, message: Any) -> None:
         self._arrived.append(incoming(message, self._queue, self._link.native).raw)

@@ -16,7 +16,8 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import Any, TypeVar
 
 from amqp.exceptions import AMQPError, ChannelError, MessageNacked
@@ -33,6 +34,7 @@ T = TypeVar("T")
 log = logging.getLogger("qcore.broker")
 
 NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
+KAFKA, PYRO = ("kafka", "confluentkafka"), "pyro"
 ANSWER_S = 10.0  # the longest wait for any answer of the broker
 STALL_S = 0.2  # the longest wait for the rest of a partly received frame
 FRAMES_AT_ONCE = 20_000
@@ -71,7 +73,7 @@ class KombuConnection:
         self, url: str, options: dict[str, Any], *, heartbeat_s: float = 0.0, name: str = ""
     ) -> None:
         self.url, self.options, self.heartbeat_s, self.name = url, options, heartbeat_s, name
-        self.native = is_native(url)
+        self.native, self._scheme = is_native(url), url.partition("://")[0].lower()
         self.lock = threading.RLock()
         self.epoch = 0
         self.blocked = False  # the broker accepts no messages because memory or disk are short
@@ -151,7 +153,7 @@ class KombuConnection:
         timeout_s = float(self.options.get("connect_timeout_s", CONNECT_TIMEOUT_S)) / len(self.ends.urls)
         extra = {k: v for k, v in self.options.items() if k not in _OURS and not k.startswith(_SETTINGS)}
         if is_sqs(url):
-            extra["wait_time_seconds"] = 0  # a request that waits would hold up the worker
+            extra["wait_time_seconds"] = 0  # long_polls.py has the requests that wait
         if self.native:
             extra.update(
                 read_timeout=ANSWER_S,
@@ -194,6 +196,10 @@ class KombuConnection:
         if is_sqs(self.url):
             # kombu does not name the errors with which the service refuses a request.
             found.append(importlib.import_module("botocore.exceptions").ClientError)
+        elif self._scheme in KAFKA:
+            found.append(importlib.import_module("confluent_kafka").KafkaException)
+        elif self._scheme == PYRO:
+            found.append(importlib.import_module("Pyro4.errors").PyroError)
         self._errors = tuple(dict.fromkeys(found))
 
     def drop(self) -> None:
@@ -248,6 +254,10 @@ class KombuConnection:
         channel = self._transport.create_channel(self._connection)
         if self.native:
             channel.auto_decode = False
+        elif self._scheme in KAFKA:
+            channel.wait_time_seconds = 0  # its client fetches messages in a thread of its own
+        elif self._scheme == PYRO:
+            _mend_pyro(channel)
         return channel
 
     def attempt(self, operation: Callable[[Any], T]) -> T:
@@ -353,6 +363,24 @@ class KombuConnection:
         if self.native and self.heartbeat_s:
             self.pump()  # read what has arrived before judging the silence
             self._connection.heartbeat_tick(rate=self.options.get("broker_heartbeat_checkrate", CHECK_RATE))
+
+
+def _mend_pyro(channel: Any) -> None:
+    """Mend what fails in kombu's transport: closing a channel that has not looked up its queues, an empty
+    queue, whose exception has another name since Python 3.7, and the server's purge()."""
+    register = importlib.import_module("Pyro4.util").SerializerBase.register_dict_to_class
+    register("_queue.Empty", lambda name, fields: Empty())
+    queues = channel.shared_queues
+
+    def purge(queue: str) -> int:
+        count = 0
+        with suppress(Empty):
+            while True:
+                queues.get(queue)
+                count += 1
+        return count
+
+    channel._purge = purge
 
 
 def describe(exc: BaseException | None) -> str:

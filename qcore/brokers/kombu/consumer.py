@@ -3,7 +3,8 @@
 In:  queue names.  Out: Delivery records, and their settlements.
 Before this: worker/loop.py.  Messages arrive in one of two ways: pushed, after arm() or once
 prefetch() has set the window; pulled one by one otherwise, which is exact and the only way of an
-emulation. A delivery belongs to its connection; when that ends, the broker redelivers it.
+emulation but SQS (long_polls.py). A delivery belongs to its connection; when that ends, the broker
+redelivers it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, sent_again
 from qcore.brokers.kombu import frame_writer
 from qcore.brokers.kombu.connection import POLL_S, KombuConnection, WakeupSignal, is_sqs
+from qcore.brokers.kombu.long_polls import LongPolls
 from qcore.brokers.kombu.messages import incoming
 from qcore.brokers.kombu.publisher import Publisher
 from qcore.brokers.kombu.topology import Topology
@@ -76,11 +78,7 @@ class KombuConsumer(Consumer):
         self._epoch = -1
         self._pushed = False
         self._claiming = False
-        if is_sqs(link.url) and link.options.get("wait_time_seconds"):
-            log.warning(
-                "the transport option wait_time_seconds has no effect: a request that waits would hold up "
-                "the worker; polling_interval says how often it asks"
-            )
+        self._polls: LongPolls | None = None  # on SQS
         with link.use():
             self._ready()
 
@@ -109,6 +107,11 @@ class KombuConsumer(Consumer):
             if not any(self._arrived.values()):
                 self._bell.drain_pipe()
             if self._prefetch is not None:
+                return found
+        if self._polls is not None:
+            for queue, message in self._polls.take(self.queues, limit - len(found), self._channel):
+                self._take(message, queue, found)
+            if not found:
                 return found
         for queue in self.queues:
             while len(found) < limit:
@@ -158,6 +161,8 @@ class KombuConsumer(Consumer):
         self._spent.clear()
         self._channel = self._link.channel()
         self._epoch = self._link.epoch
+        if is_sqs(self._link.url):
+            self._polls = LongPolls(self._link, self._bell, self._polls)
         for queue in self.queues:
             self._topology.queue(queue)
         if self._pushed:
@@ -210,16 +215,22 @@ class KombuConsumer(Consumer):
                 self._topology.queue(queue)
             for queue in gone:
                 self._stop(queue)
+            if self._polls is not None:
+                self._polls.leave(gone)
             if self._pushed:
                 self._consume()
 
     # --- wake-up
 
     def fds(self) -> list[int]:
+        if self._polls is not None:
+            return [self._bell.fileno()]
         number = self._link.fileno()
         return [number, self._bell.fileno()] if number >= 0 else []
 
     def arm(self) -> None:
+        if self._polls is not None:
+            self._polls.want(self.queues)
         if not self._link.native:
             return
         with self._link.use(connect=False):
@@ -233,6 +244,8 @@ class KombuConsumer(Consumer):
     def disarm(self) -> None:
         """Return pushed messages that are not claimed: another worker may have free slots. With a
         prefetch() they stay, since then that many are to be held; those of a wider window for a moment."""
+        if self._polls is not None:
+            self._polls.want(())
         if not self._consuming or not self._link.is_open:
             return
         if self._prefetch is not None:
@@ -269,12 +282,14 @@ class KombuConsumer(Consumer):
                     self._link.pump()
                 finally:
                     self._claiming = False
+        elif fd == self._bell.fileno():
+            self._bell.drain_pipe()
         return ()
 
     def idle_s(self) -> float:
         if any(self._arrived.values()):
             return 0.0
-        wakes = self._link.native and self._link.is_open and not self._spent
+        wakes = self._polls or (self._link.native and self._link.is_open and not self._spent)
         longest = SAFETY_NET_S if wakes else POLL_S if self._link.native else self._link.poll_s
         if self._parked:
             longest = min(longest, max(self._parked[0][0] - time.time(), 0.0))
@@ -456,6 +471,8 @@ class KombuConsumer(Consumer):
                 self._ready()
 
     def close(self) -> None:
+        if self._polls is not None:
+            self._polls.close()
         try:
             with self._link.use(connect=False):
                 if self._epoch == self._link.epoch:

@@ -18,7 +18,7 @@ from qcore.brokers.contract.subscription import Inbox, Subscription
 from qcore.brokers.redis.bus_scripts import ANNOUNCE, MEMBERS, OPEN_INBOX
 from qcore.brokers.redis.connection import RedisConnection, SharedConnection
 from qcore.brokers.redis.keys import Keys
-from qcore.brokers.redis.servers import QUIET, ReplyError, ServerSelector
+from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.brokers.shared.fork_hooks import tell_after_fork
 from qcore.errors import BrokerDown, BrokerError
 
@@ -77,7 +77,7 @@ class RedisSubscription(Subscription):
                 self._link.drop()
                 door.fail(TimeoutError())
             return left
-        left = self._heard + door.heartbeat_s * QUIET - now
+        left = self._heard + door.probe_s - now
         if left > 0:
             return left
         self._link.send_command("PING")

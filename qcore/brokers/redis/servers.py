@@ -8,6 +8,7 @@ Next: brokers/redis/connection.py, which sends commands on them.
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from qcore.errors import BrokerDown, BrokerError, BrokerFull, ConfigError, mask_
 ReplyError = hiredis.ReplyError
 
 HEARTBEAT_S = 10.0
+CHECKED = "health_check_interval"  # the option of kombu
+CHECK_S = 25.0  # as in kombu
 QUIET = 0.6  # after this part of a heartbeat without an answer, a waiting connection sends a probe
 LEAST_CONNECT_S = 0.2
 SENTINEL = "sentinel"
@@ -49,12 +52,17 @@ class ServerSelector:
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self.url = url
         self.connect_timeout_s = _seconds(options, "connect_timeout_s", 4.0)
-        checked_s = _seconds(options, "health_check_interval", HEARTBEAT_S)  # kombu's name of it
-        self.heartbeat_s = _seconds(options, "heartbeat_s", checked_s)
+        self.connect_timeout_s = _seconds(options, "socket_connect_timeout", self.connect_timeout_s)
+        self.heartbeat_s = _seconds(options, "heartbeat_s", HEARTBEAT_S)
         # A server that does not answer for this long counts as dead.
         self.reply_timeout_s = _seconds(options, "socket_timeout", self.heartbeat_s)
-        # A connection that was idle for so long is checked before its next request; 0: none is.
-        self.idle_check_s = float(options.get("idle_check_s") or 0)
+        # A connection that was idle for so long is checked by a PING before its next request; 0: none is.
+        checked_s = _seconds(options, CHECKED, CHECK_S) if options.get(CHECKED) != 0 else 0.0
+        self.idle_check_s = float(options.get("idle_check_s") or checked_s)
+        # A connection that waits sends one after so long without an answer; infinite: it sends none.
+        self.probe_s = self.heartbeat_s * QUIET
+        if options.get(CHECKED) is not None:
+            self.probe_s = checked_s or math.inf
         self._options = options
         self._sentinel: Any = None
         self.cluster: Any = None  # in a cluster: topology/cluster.py

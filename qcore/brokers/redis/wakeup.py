@@ -189,7 +189,7 @@ class RedisWakeups:
             self._look_at_once = False
             return 0.0
         # The poll also detects a lost server while everything is idle.
-        net = min(PAUSED_S if self.paused else NET_S, self._door.heartbeat_s * QUIET)
+        net = min(PAUSED_S if self.paused else NET_S, self._door.heartbeat_s * QUIET, self._door.probe_s)
         if len(self.wanted) > MOST_WATCHED:
             net = 0.2
         return net if next_due is None else max(0.0, min(net, next_due - time.monotonic()))

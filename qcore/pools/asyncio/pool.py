@@ -228,8 +228,8 @@ class AsyncioPool(InProcessPool):
         self._loop.call_soon_threadsafe(self._start_more)
 
     def shrink(self, n: int) -> None:
-        if n >= self._size:
-            raise ValueError(f"the pool has {self._size} slots; at least one must stay")
+        if n > self._size:
+            raise ValueError(f"the pool has {self._size} slots")
         self._size -= n
 
     def info(self) -> dict[str, Any]:

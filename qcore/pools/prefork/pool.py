@@ -452,8 +452,8 @@ class PreforkPool(Pool):
             self._fork()
 
     def shrink(self, n: int) -> None:
-        if n >= self._wanted:
-            raise ValueError(f"the pool has {self._wanted} processes; at least one must stay")
+        if n > self._wanted:
+            raise ValueError(f"the pool has {self._wanted} processes")
         self._wanted -= n
         # Idle ones first; a busy one exits after its task.
         leaving = sorted(

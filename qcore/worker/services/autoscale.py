@@ -2,7 +2,8 @@
 
 In:  the number of busy slots, and the backlog of the broker (queried only while every slot is busy).
 Out: a pool that has grown or shrunk. While messages wait it grows by up to half its size at each check. If
-not all slots were busy for `keepalive_s`, it shrinks to the highest number that were.
+not all slots were busy for `keepalive_s`, it shrinks to the highest number that were. A pool without slots
+gets its first one with its next job (Pool.take).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Autoscaler:
 
     def __init__(self, pool: Pool, most: int, least: int, keepalive_s: float) -> None:
         self._pool, self.most, self.least, self._keepalive_s = pool, most, least, keepalive_s
+        self._size = least  # at the last check
         self._needed = 0  # the highest number of busy slots since _since
         self._since = 0.0
         self._next_look = 0.0
@@ -38,6 +40,9 @@ class Autoscaler:
             return
         self._next_look = now + LOOK_S
         size, busy = self._pool.size, self._pool.busy()
+        if size > self._size:
+            self._begin(now)  # it has got its first slot, or a request has made it grow
+        self._size = size
         if size < self.least:
             self._grow(self.least - size, now)
         elif size > self.most:
@@ -79,16 +84,16 @@ class Autoscaler:
         return {"max": self.most, "min": self.least, "current": size, "qty": self._pool.busy()}
 
 
-def bounds(value: str | tuple[int, int], most: int) -> tuple[int, int]:
-    """`MAX,MIN` or `MAX` as two numbers, MIN at least 1. Raises ConfigError."""
+def bounds(value: str | tuple[int, ...], most: int) -> tuple[int, int]:
+    """`MAX,MIN`, in any order, or `MAX` as two numbers; MIN is 0 by default. Raises ConfigError."""
     try:
-        numbers = [int(part) for part in value.split(",")] if isinstance(value, str) else list(value)
-        upper, lower = numbers if len(numbers) == 2 else (*numbers, 1)
+        if isinstance(value, str):
+            value = tuple(sorted(map(int, value.split(",")), reverse=True))
+        upper, lower = value if len(value) == 2 else (*value, 0)
     except ValueError:
         raise ConfigError(f"--autoscale takes MAX,MIN such as 10,2, not '{value}'") from None
-    lower = max(lower, 1)  # without a slot the worker would never claim
-    if not lower <= upper <= most:
-        raise ConfigError(f"--autoscale takes MAX,MIN with 1 <= MIN <= MAX <= {most}, not {upper},{lower}")
+    if not 0 <= lower <= upper <= most or not upper:
+        raise ConfigError(f"--autoscale takes MAX,MIN with 0 <= MIN <= MAX <= {most}, not {upper},{lower}")
     return upper, lower
 
 

@@ -24,7 +24,7 @@ _SHORT = {
 #: options of the worker that have another name in the inventory
 _LONG = {"--schedule-filename": "--schedule", "--state-db": "--statedb", "--logfile": "-f"}
 #: options that differ only by their value, or not in a way that needs a remark
-_QUIET = frozenset(("--pool", "--autoscale", "--disable-prefetch", "--pool-start-method", "--beat"))
+_QUIET = frozenset(("--pool", "--disable-prefetch", "--pool-start-method", "--beat"))
 _SETTING = re.compile(r"[a-z]+[._][a-z_.]+=")
 _VARIABLE = re.compile(r"(?:^|[\s\"'-])(?P<name>[A-Z][A-Z_]+)\s*[=:]")
 
@@ -128,11 +128,7 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 def _option(file: str, line: int, program: str, option: str, value: str) -> Iterator[Finding]:
     long = _SHORT.get(program, {}).get(option) or _LONG.get(option, option)
     name = f"celery {program} {option}"
-    if long == "--autoscale" and value.partition(",")[2] == "0":
-        note = differences("cli")["celery worker --autoscale"].note
-        what = f"{note}; without a slot a worker would never claim"
-        yield Finding(DIFFERENT, file, line, name, what)
-    elif long not in _QUIET:
+    if long not in _QUIET:
         row = differences("cli").get(f"celery {program} {long}")
         if row is not None:
             yield _from_row(file, line, name, row)

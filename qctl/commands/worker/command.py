@@ -173,7 +173,9 @@ class WorkerGroup(CliGroup):
     type=Concurrency(),
     help="Number of concurrent tasks, or auto. [default: usable CPUs; asyncio, gevent, eventlet: 100]",
 )
-@click.option("--autoscale", metavar="MAX,MIN", help="Scale the pool between MIN and MAX, by the backlog.")
+@click.option(
+    "--autoscale", metavar="MAX,MIN", help="Scale the pool between MIN (0) and MAX, by the backlog."
+)
 @click.option("-Q", "--queues", type=Names(), help="Queues to consume, in this order.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Configured queues not to consume.")
 @click.option("-E", "--task-events", "--events", is_flag=True, help="Send task events, for the dashboard.")

@@ -226,6 +226,7 @@ def test_the_old_results_are_deleted_daily_where_they_do_not_expire(
         "database": kit.Celery("p", broker=redis_url, backend=database, set_as_current=False),
         "kept": kit.Celery("p", broker=redis_url, backend=database, set_as_current=False),
         "own": kit.Celery("p", broker=redis_url, backend=database, set_as_current=False),
+        "none": kit.Celery("p", broker=redis_url, backend="disabled://", set_as_current=False),
     }
     apps["kept"].conf.result_expires = None
     own = {"task": "celery.backend_cleanup", "schedule": 60.0}
@@ -238,8 +239,9 @@ def test_the_old_results_are_deleted_daily_where_they_do_not_expire(
     found = {name: one.schedule.get("celery.backend_cleanup") for name, one in scheduler.items()}
 
     assert found["redis"] is None and found["kept"] is None
-    assert found["database"].schedule == kit.schedules.crontab("0", "4")
-    assert found["database"].options == {"expires": 43200}
+    for name in ("database", "none"):
+        assert found[name].schedule == kit.schedules.crontab("0", "4")
+        assert found[name].options == {"expires": 43200}
     assert found["own"].schedule.seconds == 60
 
 

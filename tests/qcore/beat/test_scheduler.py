@@ -14,6 +14,7 @@ from qcore.app.schedules import message_of
 from qcore.beat.scheduler import Scheduler
 from qcore.beat.service import BeatService
 from qcore.brokers.contract.schedules import Firing
+from qcore.schedules.classes import crontab
 from qcore.wire import task as task_wire
 from tests.support.processes import Process, Processes
 from tests.support.waiting import wait_for
@@ -219,6 +220,24 @@ def test_a_call_declares_an_entry_with_its_policies() -> None:
     assert (entry.args, entry.overlap, entry.jitter_s, entry.options) == ([1], "skip", 3.0, {"queue": "slow"})
     with pytest.raises(TypeError, match="overlp"):
         app.add_periodic_task(10, task.s(1), overlp="skip")
+
+
+def test_the_old_results_are_deleted_daily_where_they_do_not_expire(tmp_path: Path) -> None:
+    from qcore.app.schedule_entries import declared
+
+    def entry(backend: str, **settings: object) -> object:
+        app = App("one", broker="memory://", backend=backend, set_as_current=False)
+        app.conf.update(settings)
+        found = declared(app).get("celery.backend_cleanup")
+        return found and (found.entry.task, found.entry.spec["hour"], found.entry.options)
+
+    daily = ("celery.backend_cleanup", "4", {"expires": 43200})
+    files = tmp_path.as_uri()
+    own = {"celery.backend_cleanup": {"task": "mine", "schedule": crontab("1", "2")}}
+
+    assert entry(files) == entry("disabled://") == daily
+    assert entry("") is None and entry(files, result_expires=None) is None
+    assert entry(files, beat_schedule=own) == ("mine", "2", {})
 
 
 def test_a_worker_with_a_wrong_entry_does_not_start(processes: Processes, tmp_path: Path) -> None:

@@ -87,9 +87,9 @@ def test_other_bounds_are_followed_at_once() -> None:
 
 def test_bounds_are_read_as_celery_writes_them() -> None:
     assert bounds("10,3", 512) == (10, 3)
-    assert bounds("10", 512) == (10, 1)
-    assert bounds("10,0", 512) == (10, 1)
-    for wrong in ("3,10", "x", "1,2,3", "0,0", "1000,1"):
+    assert bounds("10", 512) == (10, 0)
+    assert bounds("3,10", 512) == (10, 3)
+    for wrong in ("x", "1,2,3", "0,0", "1000,1", "3,-1"):
         with pytest.raises(ConfigError, match="--autoscale takes MAX,MIN"):
             bounds(wrong, 512)
     with pytest.raises(ConfigError, match="AUTOSCALE_KEEPALIVE"):
@@ -118,6 +118,35 @@ def test_a_worker_scales_its_pool(pool: str, redis_url: str, processes: Processe
     assert (scaler()["max"], scaler()["min"]) == (3, 2)
     worker.term()
     assert worker.wait() == 0
+    app.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "pool"),
+    [("celery", "prefork"), *(("qcore", name) for name in ("prefork", "threads", "gevent", "asyncio"))],
+)
+def test_a_pool_without_slots_gets_them_with_its_tasks(
+    kind: str, pool: str, redis_url: str, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App("scaled", broker=redis_url, set_as_current=False)
+    monkeypatch.setenv("AUTOSCALE_KEEPALIVE", "0.5")
+    if kind == "celery":
+        processes.start_celery_worker(redis_url, redis_url, "-P", pool, "--autoscale", "2")
+    else:
+        processes.start_qcore_worker(redis_url, "-P", pool, "--autoscale", "2")
+
+    def current() -> int:
+        (answer,) = app.control.inspect(timeout=60).stats().values()
+        return int(answer["autoscaler"]["current"])
+
+    wait_for(lambda: current() == 0, what="it has no slot")
+    for _ in range(2):
+        assert app.send_task("proj.add", (1, 2)).get(timeout=60) == 3
+        wait_for(lambda: current() == 0, what="it has shrunk")
+    results = [app.send_task("proj.nap", (0.3,)) for _ in range(6)]
+    wait_for(lambda: current() == 2, what="it has grown")
+
+    assert [r.get(timeout=60) for r in results] == [0.3] * 6
     app.close()
 
 

@@ -43,7 +43,7 @@ app.control.pool_restart(modules=["proj"])  #! different pool_restart
 """
 PROCFILE = """\
 web: gunicorn proj.wsgi
-worker: celery -A proj worker -P eventlet --autoscale 4,0  #! different celery worker --autoscale
+worker: celery -A proj worker -P eventlet --autoscale 4,0
 other: env A=1 python -m celery -A proj worker -s file  #! different celery worker -s
 same: celery -A proj worker -c 4 -Q celery -l INFO
 """
@@ -74,7 +74,7 @@ def test_every_seeded_difference_is_found_at_its_line_and_nothing_else(
     code, items = check(capsys, tmp_path)
 
     expected = seeded(tmp_path / "proj.py") | seeded(tmp_path / "Procfile")
-    assert len(expected) > 20
+    assert len(expected) >= 20
     assert places(items) == expected | {("Dockerfile", 1, "different", "celery worker -s")}
     assert code == exit_codes.FAILED
     assert all(item["what"] for item in items)
@@ -205,15 +205,13 @@ def test_no_finding_shows_a_password(tmp_path: Path, capsys: pytest.CaptureFixtu
         "from celery import Celery\napp = Celery('a', backend=['redis://:hunter2@h/0'])\n"
         "app.conf.update(load('redis://:hunter2@h/0'))\napp.config_from_object(of('redis://:hunter2@h'))\n"
     )
-    (tmp_path / "Procfile").write_text(
-        "worker: celery -b redis://:hunter2@h/0 --loader=x worker --autoscale 4,0\n"
-    )
+    (tmp_path / "Procfile").write_text("worker: celery -b redis://:hunter2@h/0 --loader=x worker -s file\n")
 
     for form in ("table", "json"):
         main(["check", str(tmp_path), "-o", form])
         said = capsys.readouterr()
         assert "hunter2" not in said.out + said.err
-        assert "backend" in said.out and "load(" in said.out and "autoscale" in said.out
+        assert "backend" in said.out and "load(" in said.out and "worker -s" in said.out
 
 
 def test_a_project_that_is_not_there_is_not_found(capsys: pytest.CaptureFixture[str]) -> None:
