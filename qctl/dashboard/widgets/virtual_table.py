@@ -406,6 +406,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         left, room = self.scroll_offset.x, self.scrollable_size.width
         base = self.rich_style
         if self.painter is not None:
+            if self.painting.size != self.size:  # it was just laid out
+                self.painting.put(self.painter())
             strip, faint = self.painting.strip(y, room, base), Style.parse(self.faint)
             if not self.faded:
                 return strip
