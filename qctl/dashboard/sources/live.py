@@ -1,8 +1,8 @@
 """The live source: threads that receive events, query the workers, poll the broker, search, and read the
 schedule while its screen is open. What only they need is imported in them, after the first picture.
 
-In:  an app, or how to make it.  Out: Snapshots, made when take() is called. Replies of the fleet decide which workers are
-online; events fill the time between them. Each thread reconnects to an unreachable broker.
+In:  an app, or how to make it.  Out: Snapshots, made when take() is called. Replies of the fleet decide which
+workers are online; events fill the time between them. Each thread reconnects to an unreachable broker.
 """
 
 from __future__ import annotations
