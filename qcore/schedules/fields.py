@@ -93,7 +93,7 @@ def _shared(field: Field, value: str | int) -> frozenset[int]:
 
 def check_date(days: Set[int], months: Set[int], day_text: object, month_text: object) -> None:
     """Raise ParseException if none of these days is in any of these months."""
-    if min(days) > max(LONGEST_MONTHS[month] for month in months):
+    if 1 not in days and min(days) > max(LONGEST_MONTHS[month] for month in months):
         raise ParseException(
             f"the day of month '{day_text}' never occurs in the month '{month_text}'; "
             f"these months have at most {max(LONGEST_MONTHS[month] for month in months)} days"

@@ -59,9 +59,15 @@ def _every(number: float, unit: str) -> str:
     return f"every {unit}" if number == 1 else f"every {number:g} {unit}s"
 
 
-def _crontab(minutes: Set[int], hours: Set[int], days: Set[int], months: Set[int], weekdays: Set[int]) -> str:
+def _crontab(
+    minutes: Set[int],
+    hours: Set[int],
+    days: frozenset[int],
+    months: frozenset[int],
+    weekdays: frozenset[int],
+) -> str:
     times, is_list = _times(sorted(minutes), sorted(hours))
-    when = _dates(sorted(days), sorted(months), sorted(weekdays))
+    when = _dates(days, months, weekdays)
     if is_list and (not when or when.startswith("in ")):
         when = f"every day {when}".strip()
     return f"{times} {when}".strip()
@@ -97,8 +103,10 @@ def _minutes(minutes: list[int]) -> str:
     return ("minute " if len(minutes) == 1 else "minutes ") + _listed(map(str, minutes))
 
 
-def _dates(days: list[int], months: list[int], weekdays: list[int]) -> str:
+@lru_cache(256)  # thousands of entries differ in their times more than in their days
+def _dates(some_days: frozenset[int], some_months: frozenset[int], some_weekdays: frozenset[int]) -> str:
     """The days, without those of every day."""
+    days, months, weekdays = sorted(some_days), sorted(some_months), sorted(some_weekdays)
     all_days, all_months, all_weekdays = len(days) == 31, len(months) == 12, len(weekdays) == 7
     named = _listed(MONTHS[month - 1].title() for month in months)
     month = "each month" if all_months else named

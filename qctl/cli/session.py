@@ -164,6 +164,13 @@ class Session:
         return app
 
     @property
+    def only_broker_url(self) -> str | None:
+        """The broker's URL if the app is nothing else and can be made later; None: the app decides."""
+        self.settle()
+        is_made = "app" in self.__dict__
+        return None if is_made or self.options.app or _configured() else self.options.broker
+
+    @property
     def broker(self) -> Broker:
         return self.app.broker
 

@@ -7,7 +7,6 @@ After this: table.py, which holds both.  An id that is not a UUID is stored as t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from mmap import ACCESS_COPY, mmap
 
 KEY = 16
@@ -35,6 +34,8 @@ def uuid_key(uuid: str) -> bytes | None:
 
 def odd_key(uuid: str) -> bytes:
     """The 16-byte key of an id that is not a UUID."""
+    from hashlib import blake2b  # it imports OpenSSL's, and most ids are UUIDs
+
     return blake2b(uuid.encode("utf-8", "surrogatepass"), digest_size=KEY).digest()
 
 

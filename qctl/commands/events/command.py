@@ -18,8 +18,6 @@ from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import Session, current
 from qctl.cli.types import LOG_LEVELS, Moment, Names, OneOf, ScreenSize, Span
-from qctl.commands.events.daemon import Daemon
-from qctl.commands.worker.detach import Identity, run_with
 from qctl.dashboard.sources.opening import Feed, opened
 from qctl.output.writer import speaks_unicode
 
@@ -240,10 +238,12 @@ def command(
         raise exit_codes.CommandError(exit_codes.USAGE, misplaced, f"write `qctl events {tasks[0]} …`")
     session = current()
     if executable is not None:
+        from qctl.commands.worker.detach import run_with
+
         run_with(executable, session)
     session.settle()
-    daemon = Daemon(detach, loglevel, logfile, pidfile, Identity(uid, gid, umask))
-    if daemon.is_wanted and ((camera is None and record is None) or dump):
+    background = detach or None, loglevel, logfile, pidfile, uid, gid, umask
+    if any(one is not None for one in background) and ((camera is None and record is None) or dump):
         raise exit_codes.CommandError(
             exit_codes.USAGE, "options of a background process need --camera or --record, without --dump"
         )
@@ -278,12 +278,12 @@ def command(
         if camera is not None:
             from qctl.commands.events.camera import run_camera
 
-            if not stage.enter_context(daemon.started(session)):
+            if not stage.enter_context(_daemon(session, *background)):
                 return exit_codes.OK
             return run_camera(session, camera, frequency, maxrate, max_tasks or FEW, duration)
         if record is not None and not dump:
             kinds = kinds or ("",)  # no event has this type, so none is printed
-            if not stage.enter_context(daemon.started(session)):
+            if not stage.enter_context(_daemon(session, *background)):
                 return exit_codes.OK
         if accessible or once:
             wanted_feed = Feed(replay, 0.0 if once else speed, max_tasks or MANY, moment, history)
@@ -334,6 +334,21 @@ def command(
             from qctl.dashboard.start import run
 
             return run(session, feed, ascii, theme, start)
+
+
+def _daemon(
+    session: Session,
+    detach: bool | None,
+    level: str | None,
+    log: str | None,
+    pidfile: str | None,
+    *who: str | None,
+) -> contextlib.AbstractContextManager[bool]:
+    """The block of Daemon.started()."""
+    from qctl.commands.events.daemon import Daemon
+    from qctl.commands.worker.detach import Identity
+
+    return Daemon(bool(detach), level, log, pidfile, Identity(*who)).started(session)
 
 
 def _contexts(session: Session, all_contexts: bool, names: list[str] | None) -> list[str]:

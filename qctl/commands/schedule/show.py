@@ -105,7 +105,6 @@ def _list() -> int:
     from qctl.fleet import schedules
 
     session = current()
-    gc.set_threshold(100_000)  # ten thousand entries are no garbage to look for
     found, broken = [], []
     for one in session.app.schedules.store.entries():
         try:
@@ -124,6 +123,7 @@ def _list() -> int:
         session.out.warn("no scheduler is running: nothing is published; `qctl -A proj beat` starts one")
     else:
         session.out.note(f"{count(len(running), 'scheduler')}: {', '.join(one.node for one in running)}")
+    gc.freeze()  # the process ends now, and does not search ten thousand entries for garbage
     if any(one.edited for one in found):
         session.out.note("* overridden; `qctl schedule reset NAME` restores what the code declares")
     return exit_codes.PARTIAL if broken else exit_codes.OK

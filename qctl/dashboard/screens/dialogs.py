@@ -23,6 +23,12 @@ from qctl.output.text import shown, shown_lines
 
 #: lines of a preview at most
 PREVIEW_LINES = 9
+BOX = """
+Question, Choice { align: center middle; background: transparent; }
+#box { width: 76; max-width: 100%; height: auto; max-height: 100%; border: solid $warning; padding: 0 1;
+       background: $background; }
+#box Input { height: 1; border: none; padding: 0; background: $background; }
+"""
 
 
 class Answer(tuple[str, ...]):
@@ -36,6 +42,7 @@ class Question(ModalScreen[Answer | None]):
     required.
     """
 
+    CSS = BOX
     BINDINGS: ClassVar[list[BindingType]] = [Binding(k.keys, k.action, k.words) for k in ASK]
 
     def __init__(
@@ -103,6 +110,7 @@ class Question(ModalScreen[Answer | None]):
 class Choice(ModalScreen[str | None]):
     """A choice among a few names, each with its own key; `chosen` are marked."""
 
+    CSS = BOX
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "back")]
 
     def __init__(self, title: str, names: Sequence[str], chosen: Sequence[str] = ()) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import click
 import msgspec
 from textual import events
 from textual.binding import Binding, BindingType
@@ -259,6 +260,9 @@ class Dashboard(TabWindow):
             line = line[1:]
         if not line:
             return
+        if line[0] == "at" and self.feed.can_seek:
+            self._go_to(" ".join(line[1:]))
+            return
         command = command_of(self.root_command, line)
         if getattr(command, "changes", True):
             if has_option(command, "--yes") and "--yes" not in line:
@@ -267,6 +271,15 @@ class Dashboard(TabWindow):
             self._ask_or_do(RowAction(line, "run this", COSTLY, preview=has_option(command, "--dry-run")))
         else:
             self.push_screen(DetailScreen(Sheet(" ".join(line), (Tab("Answer", words=line),)), self.asker))
+
+    def _go_to(self, text: str) -> None:
+        """Show a moment of the recording."""
+        from qctl.cli.types import Moment
+
+        try:
+            self.feed.go(Moment().convert(text, None, None))
+        except click.BadParameter as exc:
+            self.show_message(f"not a moment: {exc.message}", "failed")
 
     async def action_quit(self) -> None:
         self.exit(exit_codes.OK)

@@ -24,6 +24,11 @@ from qctl.output import state_styles
 class ListWindow(ChartWindow):
     """The main window, with the keys of its lists."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._read_theme = self.theme  # the stylesheet is read with its colours from the start
+        self.stylesheet.set_variables(self.get_css_variables())
+
     @property
     def under_cursor(self) -> Any:
         row = self.table.current
@@ -107,6 +112,14 @@ class ListWindow(ChartWindow):
         self.table.scroll_to(x=0, animate=False)
         self.draw()
         self.table.refresh()
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Read the stylesheet anew if the theme is another one; Textual calls this at the start too."""
+        if self.theme == self._read_theme:
+            self.stylesheet.update(self, animate=animate)
+        else:
+            self._read_theme = self.theme
+            super().refresh_css(animate)
 
     def action_theme(self) -> None:
         names = {name: name for name in THEMES}

@@ -94,10 +94,6 @@ class MainWindow(App[int]):
     Input > .input--placeholder { color: $faint; text-style: none; }
     #line, #search { height: 1; border: none; padding: 0; background: $background; }
     #body { height: 1fr; background: $background; scrollbar-size-vertical: 1; }
-    Question, Choice { align: center middle; background: transparent; }
-    #box { width: 76; max-width: 100%; height: auto; max-height: 100%; border: solid $warning; padding: 0 1;
-           background: $background; }
-    #box Input { height: 1; border: none; padding: 0; background: $background; }
     """
 
     def __init__(
@@ -141,7 +137,7 @@ class MainWindow(App[int]):
         self.header, self.rule, self.band = Plot(id="header"), Static(id="rule"), Plot(id="band")
         #: a widget of its own: what changes each second is written without the line that it ends
         self.clock = Plot(id="clock")
-        self.overview, self.plan = Overview(), list[Panel]()
+        self.overview, self.plan, self._planned = Overview(), list[Panel](), (0, 0)
         self.range_number = 0  # of RANGES
         self.cross: float | None = None  # the moment under the crosshair, epoch seconds
         self.zoom = ""  # the name of the only panel of the overview
@@ -326,8 +322,7 @@ class MainWindow(App[int]):
 
     def _rows(self, picture: Snapshot) -> Sequence[Any]:
         if self.table.painter is not None:
-            size = self.table.size
-            self.plan = self.overview.plan(picture, self.range_number, size.width, size.height, self.zoom)
+            self._plan(picture)
             return [link for panel in self.plan for link in panel.links]
         if self.view.name == "types":  # these are counted anew every few seconds only
             rows: Sequence[Any] = self.overview.types(picture, self.range_number)
@@ -368,9 +363,15 @@ class MainWindow(App[int]):
         charts = self.picture.charts or Charts()
         return Scene(self.picture, charts, self.panes, self.range_number, self.cross)
 
+    def _plan(self, picture: Snapshot) -> None:
+        self._planned = width, height = self.table.size
+        self.plan = self.overview.plan(picture, self.range_number, width, height, self.zoom)
+
     def paint(self) -> Canvas:
         """The overview as a picture."""
         current, size = self.table.current, self.table.size
+        if size != self._planned:  # the table is painted before it says that it has this size
+            self._plan(self.picture)
         key = str(current.key) if isinstance(current, Link) and self.table.has_focus else ""
         marked = list(self.table.marked)
         return self.overview.paint(

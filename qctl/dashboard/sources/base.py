@@ -15,6 +15,8 @@ from qctl.dashboard.state.search import Wanted
 from qctl.dashboard.state.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from qcore.app.app import App
 
 
@@ -27,7 +29,7 @@ class Source(ABC):
     refusal: str = ""
     #: whether alerts of this source may ring: not those of recordings and simulated fleets
     speaks: bool = False
-    #: whether step(), pause() and faster() have an effect
+    #: whether step(), go(), pause() and faster() have an effect
     can_seek: bool = False
 
     @property
@@ -53,6 +55,9 @@ class Source(ABC):
 
     def step(self, seconds: float) -> None:
         """Move by `seconds` of the recording; negative: back."""
+
+    def go(self, moment: datetime | timedelta) -> None:
+        """Move to a moment of the recording, or to so long before its end."""
 
     def pause(self, paused: bool) -> None:
         """Pause the recording at the current moment, or continue."""

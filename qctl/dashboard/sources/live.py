@@ -1,16 +1,16 @@
 """The live source: threads that receive events, query the workers, poll the broker, search, and read the
 schedule while its screen is open. What only they need is imported in them, after the first picture.
 
-In:  an app.  Out: Snapshots, made when take() is called. Replies of the fleet decide which workers are
-online; events fill the time between them. Each thread reconnects to an unreachable broker.
+In:  an app, or how to make it.  Out: Snapshots, made when take() is called. Replies of the fleet decide which
+workers are online; events fill the time between them. Each thread reconnects to an unreachable broker.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -45,11 +45,20 @@ RETRY_S = (0.5, 1.0, 2.0)
 STALE_INTERVALS = 4
 
 
+class LaterApp(NamedTuple):
+    """An app that the source makes when it starts, after the first picture: its import is costly."""
+
+    broker_url: str
+    make: Callable[[], App]
+
+
 class LiveSource(Source):
     """The state of a live fleet; start(), then take() for each redraw, then stop()."""
 
-    def __init__(self, app: App, max_tasks: int = 10_000, max_bytes: int | None = None) -> None:
-        self.app, self.speaks = app, True
+    def __init__(self, app: App | LaterApp, max_tasks: int = 10_000, max_bytes: int | None = None) -> None:
+        self.speaks, self._later = True, app if isinstance(app, LaterApp) else None
+        if not isinstance(app, LaterApp):
+            self.app = app
         self.listening = threading.Event()  # set while the subscription to events is open
         self.memory = EventLog(max_tasks, max_bytes)
         self.memory.has_broker, self.memory.listening = True, False
@@ -86,11 +95,15 @@ class LiveSource(Source):
         ]
 
     def start(self) -> None:
+        if self._later is not None:
+            self.app, self._later = self._later.make(), None
         self.memory.finder.start()
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
+        if self._later is not None:  # its app could not be made
+            return
         self._stopped.set()
         self.ask_soon()
         self.memory.finder.stop()
@@ -126,7 +139,7 @@ class LiveSource(Source):
             return Snapshot(
                 at=now,
                 as_of=fleet.as_of,
-                broker=mask_url(self.app.broker_url()),
+                broker=mask_url(self._later.broker_url if self._later else self.app.broker_url()),
                 connected=not trouble and fleet.asked,
                 trouble=trouble,
                 tries=self._tries,

@@ -35,9 +35,11 @@ def opened(session: Session, feed: Feed) -> Source:
         from qctl.dashboard.sources.replay import Replay
 
         return Replay(session.app, feed.replay, feed.speed, feed.max_tasks, MOST_BYTES, feed.moment)
-    from qctl.dashboard.sources.live import LiveSource
+    from qctl.dashboard.sources.live import LaterApp, LiveSource
 
-    source = LiveSource(session.app, feed.max_tasks, MOST_BYTES)
+    url = session.only_broker_url
+    app = session.app if url is None else LaterApp(url, lambda: session.app)
+    source = LiveSource(app, feed.max_tasks, MOST_BYTES)
     if feed.history is not None:
         from qctl.dashboard.state.history import load
 

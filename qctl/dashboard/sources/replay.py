@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qcore.events.history.reading import near, recorded, span
+from qcore.events.history.slots import SLOT_S
 from qctl import exit_codes
 from qctl.dashboard.sources.base import Source
 from qctl.dashboard.state.event_log import EventLog
@@ -67,8 +68,7 @@ class Replay(Source):
         self.memory = EventLog(*self._limits)
         self._now = self.begin if speed > 0 else self.end
         if moment is not None:
-            at = moment.timestamp() if isinstance(moment, datetime) else self.end - moment.total_seconds()
-            self._now = min(max(at, self.begin), self.end)
+            self._now = min(max(self._at(moment), self.begin), self.end)
         self._is_folder = Path(path).is_dir()
         self._since = self.begin  # what is read of a folder begins there
         self._later_at: float | None = None  # when older history is read, by the monotonic clock; None: it is
@@ -92,11 +92,24 @@ class Replay(Source):
     # --- where it is
 
     def step(self, seconds: float) -> None:
-        """Move forward, or back, by `seconds`."""
+        self._go(self._now + seconds)
+
+    def go(self, moment: datetime | timedelta) -> None:
+        self._go(self._at(moment))
+
+    def _at(self, moment: datetime | timedelta) -> float:
+        return moment.timestamp() if isinstance(moment, datetime) else self.end - moment.total_seconds()
+
+    def _go(self, at: float) -> None:
+        at = min(max(at, self.begin), self.end)
+        is_far = self._is_folder and at - self._folded > SLOT_S and self._near(at) > self._folded
         with self._lock:
-            self._now = min(max(self._now + seconds, self.begin), self.end)
-            is_far = self._is_folder and self._now - self._folded > NEAR_S
-            self._again = self._again or self._now < self._folded or is_far
+            self._now = at
+            self._again = self._again or at < self._folded or is_far
+
+    def _near(self, at: float) -> float:
+        """From when on a folder is read to show a moment."""
+        return max(near(self.path, at, NEAR_EVENTS, NEAR_S), self.begin)
 
     def pause(self, paused: bool) -> None:
         self._paused = paused
@@ -106,7 +119,7 @@ class Replay(Source):
 
     @property
     def is_complete(self) -> bool:
-        return self._caught_up
+        return self._caught_up and not self._again
 
     @property
     def is_at_end(self) -> bool:
@@ -132,7 +145,7 @@ class Replay(Source):
         """Of a folder, read only what is near the current moment; the charts get the rest from indexes."""
         if not self._is_folder:
             return
-        self._since = max(near(self.path, self._now, NEAR_EVENTS, NEAR_S), self.begin)
+        self._since = self._near(self._now)
         charts = Charts()
         load(charts, self.path, self._since, recent(self._since))
         self.memory.charts = charts

@@ -25,6 +25,11 @@ class Painting:
         self._canvas: Canvas | None = None
         self._strips: dict[tuple[int, int, Style], Strip] = {}
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """The columns and rows of the canvas; None without one."""
+        return None if self._canvas is None else (self._canvas.columns, self._canvas.rows)
+
     def put(self, canvas: Canvas) -> list[Region] | None:
         """Take the next canvas; return what changed, None: everything."""
         before, self._canvas = self._canvas, canvas

@@ -333,12 +333,13 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
 
     def action_mark_range(self) -> None:
         """Mark from the nearest marked row above to the cursor."""
+        if not self.items:
+            return
         start = next(
             (i for i in range(self.cursor, -1, -1) if self.key(self.items[i]) in self.marked), self.cursor
         )
         for index in range(start, self.cursor + 1):
-            if index < len(self.items):
-                self.marked[self.key(self.items[index])] = self.items[index]
+            self.marked[self.key(self.items[index])] = self.items[index]
         self.refresh()
 
     def clear_marks(self) -> None:
@@ -406,6 +407,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True):
         left, room = self.scroll_offset.x, self.scrollable_size.width
         base = self.rich_style
         if self.painter is not None:
+            if self.painting.size != self.size:  # it was just laid out
+                self.painting.put(self.painter())
             strip, faint = self.painting.strip(y, room, base), Style.parse(self.faint)
             if not self.faded:
                 return strip

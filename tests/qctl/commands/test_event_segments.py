@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,15 +15,18 @@ from typing import Any
 import pytest
 
 from qcore import App
+from qcore.events import recording
 from qcore.events.history.reading import recorded, slots, span
 from qcore.events.history.segments import FolderRecorder, segments
 from qcore.wire import event as wire
 from qctl import exit_codes
+from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.sources.base import started
 from qctl.dashboard.sources.replay import NEAR_S, Replay
 from qctl.dashboard.state.history import load
 from qctl.dashboard.state.series import Charts
 from qctl.main import main
+from qctl.output.text import stamp
 from tests.support.waiting import wait_for
 
 START = 1_700_000_040.0  # the begin of a minute
@@ -212,6 +216,66 @@ def test_a_replay_reads_old_charts_later_and_they_equal_those_that_are_read_at_o
         assert first is not None and first.began == START and {*first.types} == {*whole.types}
         wait_for(lambda: shown(replay.memory.charts) == shown(whole))
     assert any(whole.types["proj.old"].done.columns(read_from, 120, 110))
+
+
+def test_a_jump_forward_over_many_events_reads_those_near_the_moment_only(
+    tape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qctl.dashboard.sources.replay.NEAR_EVENTS", 100)
+    feed = Replay(App("tape", broker="memory://on", set_as_current=False), tape, 1.0, 1_000, None)
+    feed.pause(True)
+
+    with started(feed):
+        wait_for(lambda: feed.is_complete)
+        feed.step(500.0)
+        wait_for(lambda: feed.is_complete)
+        snapshot = feed.take()
+
+    assert snapshot.at == START + 500.0 and 0 < snapshot.events < 200
+
+
+def test_any_minute_of_48_hours_is_on_the_screen_after_reading_a_few_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, sizes, read, hour = 700_000, [], [0], 3600.0
+    recorder = FolderRecorder(str(tmp_path), "gz", keep_s=48 * hour, most_bytes=limit)
+    for number in range(50 * 20):  # every three minutes
+        at = START + 180 * number
+        recorder.write([{**one, "timestamp": at} for one in life(number, at)], at)
+        sizes.append(recorder.size() if number % 20 == 0 else 0)
+    recorder.close()
+    decode = recording._decode
+
+    def counted(line: bytes) -> Any:
+        read[0] += 1
+        return decode(line)
+
+    monkeypatch.setattr(recording, "_decode", counted)
+    feed = Replay(App("tape", broker="memory://48", set_as_current=False), str(tmp_path), 1.0, 1_000, None)
+    length = feed.end - feed.begin
+    shown = []
+
+    async def jump(window: Dashboard, pilot: Any, to: float) -> None:
+        read[0] = 0
+        await pilot.press("colon")
+        window.line.value = f"at {stamp(to)}"
+        await pilot.press("enter")
+        await asyncio.to_thread(wait_for, lambda: feed.is_complete and feed.memory.state.events > 0)
+        window.redraw()
+        shown.append((round(window.picture.at - to), window.picture.remembered > 0, read[0] < 400))
+
+    async def play() -> None:
+        window = Dashboard(feed)
+        async with window.run_test(size=(100, 30)) as pilot:
+            feed.pause(True)
+            for share in (0.5, 0.99, 0.01, 0.51, 0.5):
+                await jump(window, pilot, feed.begin + share * length)
+
+    with started(feed):
+        asyncio.run(play())
+
+    assert max(sizes) <= limit and recorder.deleted > 0 and length > 40 * hour
+    assert shown == [(0, True, True)] * 5
 
 
 def test_old_charts_come_from_folds_and_show_what_the_indexes_say(tape: str) -> None:

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
+from qctl import exit_codes
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.screens.main import REDRAW_S, MainWindow
 from qctl.dashboard.sources.base import startable
 from tests.support.still import Still
 
 #: the most modules of qcore and qctl that the first picture may need
-MOST_MODULES = 180
+MOST_MODULES = 116
 #: what other screens, keys and the requests of the source need
 LATER = (
+    *("qcore.app", "qcore.tasks", "qcore.settings", "qctl.commands.events.daemon", "hashlib"),
     *("qcore.brokers.sqlite", "qcore.control", "qcore.events.receiver", "qcore.schedules", "qctl.cli.audit"),
     *("qctl.commands.worker.command", "qctl.filters", "qctl.output.yaml"),
     *("qctl.dashboard.accessible", "qctl.dashboard.once", "qctl.dashboard.run_command"),
@@ -102,3 +104,17 @@ def test_a_source_that_was_not_started_is_not_stopped() -> None:
         start()
 
     assert steps == ["start", "stop"]
+
+
+def test_an_app_that_cannot_be_made_after_the_first_picture_is_one_sentence(tmp_path: Any) -> None:
+    env = {
+        **os.environ,
+        "TEXTUAL_DRIVER": "textual.drivers.headless_driver:HeadlessDriver",
+        "QCTL_LEASE": "abc",
+    }
+    code = "import sys; from qctl.main import main; sys.exit(main(['-b', 'sqlite:///never-opened.db', 'events']))"
+
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode == exit_codes.BAD_CONFIG
+    assert done.stderr == "qctl: the setting worker_lease takes int or float or timedelta, not str ('abc')\n"
