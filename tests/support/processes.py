@@ -39,11 +39,12 @@ class Process:
         env: Mapping[str, str] | None = None,
         fresh: bool = True,
         imports: str = "",
+        also: Sequence[str] = (),
     ) -> None:
-        """fresh: in an interpreter of its own, even where a fork will do; imports: see starter_for()."""
+        """fresh: in an interpreter of its own, even where a fork will do; the rest: see starter_for()."""
         self.command, self.log = list(command), log
         full = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})}
-        name = None if fresh else starter_for(self.command[1:], full, imports)
+        name = None if fresh else starter_for(self.command[1:], full, imports, also)
         self._process: subprocess.Popen[bytes] | Started
         with log.open("ab") as out, open(os.devnull) as null:
             if name is not None:
@@ -133,6 +134,8 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: modules that all programs of a test import: see starter_for()
+        self.also: Sequence[str] = ()
         self._all: list[Process] = []
 
     def start(
@@ -144,7 +147,7 @@ class Processes:
         imports: str = "",
     ) -> Process:
         log = self.folder / f"{name or Path(command[0]).name}-{len(self._all)}.log"
-        self._all.append(Process(command, log, env, fresh and not imports, imports))
+        self._all.append(Process(command, log, env, fresh and not imports, imports, self.also))
         return self._all[-1]
 
     def qctl(self, *args: str, env: Mapping[str, str] | None = None, fresh: bool = False) -> Process:
@@ -202,15 +205,16 @@ def run_python(
     cwd: Path = ROOT,
     stdin: str = "",
     imports: str = "",
+    also: Sequence[str] = (),
     timeout_s: float = 100,
 ) -> subprocess.CompletedProcess[str]:
     """`python WORDS` to its end, as a fork where that will do. Raises subprocess.TimeoutExpired.
 
-    env: all of its environment, by default that of the test; imports: see starter_for().
+    env: all of its environment, by default that of the test; imports, also: see starter_for().
     """
     command = [sys.executable, *words]
     full = dict(os.environ if env is None else env)
-    name = starter_for(words, full, imports)
+    name = starter_for(words, full, imports, also)
     if name is None:
         return subprocess.run(
             command,

@@ -4,7 +4,7 @@ In:  what follows `python` on a command line.  Out: a Started, a Popen as far as
 its own, with its own environment, folder and files. starter_for() knows where a program needs a fresh
 interpreter; a test that depends on one otherwise (terminal, /proc, memory) asks processes.py for it.
 
-    python -m tests.support.starter NAME DESCRIPTOR
+    python -m tests.support.starter "NAME + MODULE + ..." DESCRIPTOR
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ READ_AT_START = (
     *("CELERY_CUSTOM", "CELERY_WORKER_", "CELERY_BENCH", "MP_", "USE_FAST_LOCALS", "TIMER_DEBUG", "ITERM"),
     *("AUTOSCALE_KEEPALIVE", "FORKED_BY", "EVENTLET_", "GEVENT_"),
 )
-#: the output of a starter is not buffered; a fork sets sys.path
-SET_LATER = {"PYTHONUNBUFFERED", "PYTHONPATH"}
+#: the output of a starter is not buffered; a fork sets sys.path; workers ask for the last when they start
+SET_LATER = {"PYTHONUNBUFFERED", "PYTHONPATH", "C_FORCE_ROOT"}
 #: modules that most commands import only when they run
 QCTL = (
     "qcore.app.loader",
@@ -165,10 +165,13 @@ def close_starters() -> None:
         _starters.popitem()[1].close()
 
 
-def starter_for(words: Sequence[str], env: Mapping[str, str], imports: str = "") -> str | None:
+def starter_for(
+    words: Sequence[str], env: Mapping[str, str], imports: str = "", also: Sequence[str] = ()
+) -> str | None:
     """The name of the starter that can fork `python WORDS`; None where it takes a fresh interpreter.
 
     imports: which of `celery` and `qctl` (and so qcore) it imports, if -m does not name one of them.
+    also: modules that cost much and that it imports in any case; those of kombu for a program of qctl too.
     """
     program = imports or (words[1] if words[0] == "-m" else "")
     pools = {text.removeprefix("--pool=").removeprefix("-P") for text in words}
@@ -178,7 +181,7 @@ def starter_for(words: Sequence[str], env: Mapping[str, str], imports: str = "")
         return None
     # kombu changes what qcore does, so only a program that will import it begins with it.
     rabbit = program == "qctl" and any(text.startswith("amqp") for text in [*words, *env.values()])
-    return "qctl with kombu" if rabbit else program
+    return " + ".join(["qctl with kombu" if rabbit else program, *also])
 
 
 def is_read_alike(env: Mapping[str, str]) -> bool:
@@ -195,12 +198,12 @@ def is_read_alike(env: Mapping[str, str]) -> bool:
 
 def _main() -> None:
     """Fork at each request; returns in a child only, after its program has run."""
-    name, descriptor = sys.argv[1], int(sys.argv[2])
+    (name, *also), descriptor = sys.argv[1].split(" + "), int(sys.argv[2])
     if name == "celery":  # without its plug-in flower, whose import takes a quarter of the start
         import click
 
         sys.modules["flower.command"] = SimpleNamespace(flower=click.Command("flower"))  # type: ignore[assignment]
-    for module in IMPORTS[name]:
+    for module in (*IMPORTS[name], *also):
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
