@@ -21,6 +21,12 @@ import redis
 from tests.support.processes import ROOT, Process, Processes, run_python
 from tests.support.waiting import wait_for
 
+#: what projects import besides, and what does not import Celery
+IMPORTED = {
+    "with_sentry": ("sentry_sdk",),
+    "with_telemetry": ("opentelemetry.instrumentation.instrumentor", "opentelemetry.sdk.trace.export"),
+}
+
 
 @pytest.fixture(scope="session")
 def without_celery(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,6 +52,7 @@ class Installation:
             self.env["PYTHONPATH"] = f"{ROOT}{os.pathsep}{folder}"
 
     def worker(self, project: str, *options: str) -> Process:
+        self.processes.also = IMPORTED.get(project, ())
         program = ("-m", "celery" if self.kind == "celery" else "qctl")
         words = ("-A", f"tests.projects.{project}", "worker", "-c", "1", "-n", "w@test", "-l", "INFO")
         started = self.processes.start(*self.python, *program, *words, *options, env=self.env, fresh=False)
@@ -60,6 +67,7 @@ class Installation:
             *("-c", before + "import json\n" + code),
             env={**os.environ, **self.env},
             imports="celery" if self.kind == "celery" else "qctl",
+            also=self.processes.also,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -17,7 +17,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from tests.support.starter import ROOT, Started, close_starters, starter, starter_for
+from tests.support.starter import ROOT, Started, close_starters, share_starters, starter, starter_for
 from tests.support.waiting import wait_for
 
 READY = r"\bready\b"
@@ -242,7 +242,10 @@ def run_python(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def starters_end_with_the_tests() -> Iterator[None]:
+def starters_end_with_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One for each program serves all processes of the run."""
+    folder = tmp_path_factory.getbasetemp()
+    share_starters(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
     yield
     close_starters()
 

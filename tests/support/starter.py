@@ -4,12 +4,14 @@ In:  what follows `python` on a command line.  Out: a Started, a Popen as far as
 its own, with its own environment, folder and files. starter_for() knows where a program needs a fresh
 interpreter; a test that depends on one otherwise (terminal, /proc, memory) asks processes.py for it.
 
-    python -m tests.support.starter "NAME + MODULE + ..." DESCRIPTOR
+    python -m tests.support.starter "NAME + MODULE + ..." SOCKET
 """
 
 from __future__ import annotations
 
+import fcntl
 import gc
+import hashlib
 import importlib
 import json
 import os
@@ -21,9 +23,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: that of the starters, whatever a test sets later
@@ -80,19 +85,24 @@ IMPORTS = {
 
 
 class Starter:
-    """The process that imported one program, and the requests to it."""
+    """The process that imported one program, for all processes of a run, and the requests of this one."""
 
-    def __init__(self, name: str) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.starter", name, str(theirs.fileno())],
-                cwd=ROOT,
-                env={**ENVIRON, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the tests, which end it
-            )
+    def __init__(self, name: str, folder: Path) -> None:
+        """folder: what all processes of a run share; the first of them that asks starts it."""
+        path = folder / hashlib.sha256(name.encode()).hexdigest()[:8]
+        self._process: subprocess.Popen[bytes] | None = None
+        with alone(path):
+            if not path.exists():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "tests.support.starter", name, str(path)],
+                    cwd=ROOT,
+                    env={**ENVIRON, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,  # Ctrl-C is for the tests, which end it
+                )
+                wait_for(path.exists, what=f"{name} listens")
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.connect(str(path))
         self._lock = threading.Lock()
 
     def start(self, words: Sequence[str], env: Mapping[str, str], cwd: Path, files: Sequence[int]) -> Started:
@@ -107,10 +117,23 @@ class Starter:
             os.close(theirs)
         return Started([*words], reports)
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """It ends when all have left."""
         self._socket.shutdown(socket.SHUT_RDWR)  # a child of the tests may have it too
         self._socket.close()
-        self._process.wait(60)
+
+    def wait(self) -> None:
+        """Until it has ended, if this process started it: so its CPU counts as that of the tests."""
+        if self._process is not None:
+            self._process.wait()
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """While no other process of the run starts, joins or ends the starter of this socket."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Started:
@@ -150,19 +173,30 @@ class Started:
 
 _starters: dict[str, Starter] = {}
 _starting = threading.Lock()
+_folders: list[Path] = []
+
+
+def share_starters(folder: Path) -> None:
+    """folder: one that all processes of this run share, and only they use."""
+    _folders[:] = [folder]
 
 
 def starter(name: str) -> Starter:
-    """The one of this process for a program; started when it is needed first, ended by close_starters()."""
+    """The one of a program; started when it is needed first, ended by close_starters()."""
     with _starting:
         if name not in _starters:
-            _starters[name] = Starter(name)
+            _starters[name] = Starter(name, _folders[0])
         return _starters[name]
 
 
 def close_starters() -> None:
-    while _starters:
-        _starters.popitem()[1].close()
+    """Of all processes; the one that started it waits for its end."""
+    left = [*_starters.values()]
+    _starters.clear()
+    for one in left:
+        one.leave()
+    for one in left:
+        one.wait()
 
 
 def starter_for(
@@ -198,7 +232,11 @@ def is_read_alike(env: Mapping[str, str]) -> bool:
 
 def _main() -> None:
     """Fork at each request; returns in a child only, after its program has run."""
-    (name, *also), descriptor = sys.argv[1].split(" + "), int(sys.argv[2])
+    (name, *also), path = sys.argv[1].split(" + "), Path(sys.argv[2])
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path.with_suffix(".new")))
+    listener.listen(64)
+    path.with_suffix(".new").rename(path)
     if name == "celery":  # without its plug-in flower, whose import takes a quarter of the start
         import click
 
@@ -207,38 +245,55 @@ def _main() -> None:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
-    requests = socket.socket(fileno=descriptor)
     wakes, woken = os.pipe()
     os.set_blocking(wakes, False)
     os.set_blocking(woken, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken)
     children: dict[int, int] = {}
+    listener.settimeout(60)  # the tests may have been killed before they have joined
+    asking = [listener.accept()[0]]
+    listener.settimeout(None)
     while True:
-        readable, _, _ = select.select([requests, wakes], [], [])
+        readable, _, _ = select.select([listener, wakes, *asking], [], [])
         if wakes in readable:
             os.read(wakes, 4096)
             _report_ended(children)
-        if requests not in readable:
-            continue
-        size, files, _, _ = socket.recv_fds(requests, 4, 4)
-        if not size:
-            os._exit(0)  # the tests have ended
-        words, env, cwd = json.loads(_read_all(requests, int.from_bytes(size, "big")))
-        pid = os.fork()
-        if pid:
-            children[pid] = files[3]
-            for file in files[:3]:
+        if listener in readable:
+            asking.append(listener.accept()[0])
+        for requests in [one for one in asking if one in readable]:
+            size, files, _, _ = socket.recv_fds(requests, 4, 4)
+            if not size:
+                requests.close()
+                asking.remove(requests)
+                _end_without(asking, listener, path)
+                continue
+            words, env, cwd = json.loads(_read_all(requests, int.from_bytes(size, "big")))
+            pid = os.fork()
+            if pid:
+                children[pid] = files[3]
+                for file in files[:3]:
+                    os.close(file)
+                continue
+            os.setsid()
+            os.write(files[3], f"{os.getpid()}\n".encode())  # from here on a signal reaches its group
+            for one in (listener, *asking):
+                one.close()
+            for file in (wakes, woken, files[3], *children.values()):
                 os.close(file)
-            continue
-        os.setsid()
-        os.write(files[3], f"{os.getpid()}\n".encode())  # from here on a signal reaches its group
-        requests.close()
-        for file in (wakes, woken, files[3], *children.values()):
-            os.close(file)
-        _enter(files[:3], env, cwd)
-        _run(words, cwd)
+            _enter(files[:3], env, cwd)
+            _run(words, cwd)
+            return
+
+
+def _end_without(asking: list[socket.socket], listener: socket.socket, path: Path) -> None:
+    """End when all have left and nobody has just joined."""
+    if asking:
         return
+    with alone(path):
+        if not select.select([listener], [], [], 0)[0]:
+            path.unlink()
+            os._exit(0)
 
 
 def _enter(files: list[int], env: dict[str, str], cwd: str) -> None:
