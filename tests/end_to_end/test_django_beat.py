@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.end_to_end.test_django_results import python, without_celery
+from tests.end_to_end.test_django_results import IMPORTED, python, without_celery
 from tests.faults import FULL
 from tests.support.processes import ROOT, Process, Processes
 from tests.support.waiting import wait_for
@@ -84,6 +84,7 @@ class Site:
 
     def __init__(self, kind: str, url: str, folder: Path, processes: Processes) -> None:
         self.kind, self.url, self.processes = kind, url, processes
+        processes.also = IMPORTED
         self.env = {
             "PERIODIC_DATABASE": str(folder / "periodic.db"),
             "PERIODIC_BROKER": url,

@@ -76,6 +76,14 @@ for row in rows.values():
 print(json.dumps([rows, ChordCounter.objects.count(), GroupResult.objects.count()]))
 """
 
+#: what the programs of a project with Django import
+IMPORTED = (
+    "django.core.cache.backends.db",
+    "django.core.cache.backends.filebased",
+    "django.core.management.commands.migrate",
+    "django.db.backends.sqlite3.base",
+)
+
 
 @pytest.fixture
 def environment(tmp_path: Path, redis_url: str) -> dict[str, str]:
@@ -100,7 +108,7 @@ def without_celery(folder: Path) -> list[Path]:
 def python(kind: str, env: dict[str, str], *words: str) -> str:
     no_site = ["-S"] if "LIBRARY_NO_SITE" in env else []
     imports = "celery" if kind == "celery" else "qctl"
-    done = run_python(*no_site, *words, env={**os.environ, **env}, imports=imports)
+    done = run_python(*no_site, *words, env={**os.environ, **env}, imports=imports, also=IMPORTED)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -113,6 +121,7 @@ def what_happened(
     manage = "from django.core.management import execute_from_command_line as run"
     tables = "run(['', 'migrate', '-v', '0']); run(['', 'createcachetable'])"
     python(kind, env, "-c", f"{install}{manage}; {tables}")
+    processes.also = IMPORTED
     words = ("-A", PROJECT, "worker", "-c", "2", "-n", "w1@test", "-l", "INFO")
     if kind == "celery":
         worker = processes.celery(*words, env=env)
