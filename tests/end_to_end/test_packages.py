@@ -5,12 +5,10 @@ The same client and the same assertions run on Celery's own worker too.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,17 +24,6 @@ IMPORTED = {
     "with_sentry": ("sentry_sdk",),
     "with_telemetry": ("opentelemetry.instrumentation.instrumentor", "opentelemetry.sdk.trace.export"),
 }
-
-
-@pytest.fixture(scope="session")
-def without_celery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with all that is installed here, except Celery."""
-    folder = tmp_path_factory.mktemp("without-celery")
-    celerys = importlib.metadata.distribution("celery")._path.name  # type: ignore[attr-defined]
-    for path in Path(sysconfig.get_path("purelib")).iterdir():
-        if path.name not in ("celery", celerys):
-            (folder / path.name).symlink_to(path)
-    return folder
 
 
 class Installation:

@@ -4,7 +4,7 @@ In:  what follows `python` on a command line.  Out: a Started, a Popen as far as
 its own, with its own environment, folder and files. starter_for() knows where a program needs a fresh
 interpreter; a test that depends on one otherwise (terminal, /proc, memory) asks processes.py for it.
 
-    python -m tests.support.starter "NAME + MODULE + ..." SOCKET
+    python -m tests.support.starter SOCKET NAME MODULE...
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import NamedTuple
 
 from tests.support.waiting import wait_for
 
@@ -84,23 +85,39 @@ IMPORTS = {
 }
 
 
+class Program(NamedTuple):
+    """What a starter imports."""
+
+    imports: str  # a key of IMPORTS
+    also: tuple[str, ...] = ()
+    packages: str = ""  # PYTHONPATH of an interpreter without site-packages
+
+
 class Starter:
     """The process that imported one program, for all processes of a run, and the requests of this one."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, program: Program, folder: Path) -> None:
         """folder: what all processes of a run share; the first of them that asks starts it."""
-        path = folder / hashlib.sha256(name.encode()).hexdigest()[:8]
+        path = folder / hashlib.sha256(repr(program).encode()).hexdigest()[:8]
+        self._skipped = 1 if program.packages else 0
         self._process: subprocess.Popen[bytes] | None = None
         with alone(path):
             if not path.exists():
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "tests.support.starter", name, str(path)],
+                    [
+                        *(sys.executable, *(["-S"] if program.packages else [])),
+                        *("-m", "tests.support.starter", str(path), program.imports, *program.also),
+                    ],
                     cwd=ROOT,
-                    env={**ENVIRON, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                    env={
+                        **ENVIRON,
+                        "PYTHONPATH": program.packages or str(ROOT),
+                        "PYTHONUNBUFFERED": "1",
+                    },
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,  # Ctrl-C is for the tests, which end it
                 )
-                wait_for(path.exists, what=f"{name} listens")
+                wait_for(path.exists, what=f"the starter of {program.imports} listens")
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.connect(str(path))
         self._lock = threading.Lock()
@@ -108,7 +125,7 @@ class Starter:
     def start(self, words: Sequence[str], env: Mapping[str, str], cwd: Path, files: Sequence[int]) -> Started:
         """Fork; `files` are the descriptors of its input, output and errors."""
         reports, theirs = os.pipe()
-        request = json.dumps([list(words), dict(env), str(cwd)]).encode()
+        request = json.dumps([list(words)[self._skipped :], dict(env), str(cwd)]).encode()
         try:
             with self._lock:
                 socket.send_fds(self._socket, [len(request).to_bytes(4, "big")], [*files, theirs])
@@ -171,7 +188,7 @@ class Started:
         self._reports.close()
 
 
-_starters: dict[str, Starter] = {}
+_starters: dict[Program, Starter] = {}
 _starting = threading.Lock()
 _folders: list[Path] = []
 
@@ -181,12 +198,12 @@ def share_starters(folder: Path) -> None:
     _folders[:] = [folder]
 
 
-def starter(name: str) -> Starter:
+def starter(program: Program) -> Starter:
     """The one of a program; started when it is needed first, ended by close_starters()."""
     with _starting:
-        if name not in _starters:
-            _starters[name] = Starter(name, _folders[0])
-        return _starters[name]
+        if program not in _starters:
+            _starters[program] = Starter(program, _folders[0])
+        return _starters[program]
 
 
 def close_starters() -> None:
@@ -201,12 +218,16 @@ def close_starters() -> None:
 
 def starter_for(
     words: Sequence[str], env: Mapping[str, str], imports: str = "", also: Sequence[str] = ()
-) -> str | None:
-    """The name of the starter that can fork `python WORDS`; None where it takes a fresh interpreter.
+) -> Program | None:
+    """What the starter imports that can fork `python WORDS`; None where it takes a fresh interpreter.
 
     imports: which of `celery` and `qctl` (and so qcore) it imports, if -m does not name one of them.
     also: modules that cost much and that it imports in any case; those of kombu for a program of qctl too.
     """
+    packages = ""
+    if words[0] == "-S":
+        words, packages = words[1:], env.get("PYTHONPATH", "")
+        env = {**env, "PYTHONPATH": ""}
     program = imports or (words[1] if words[0] == "-m" else "")
     pools = {text.removeprefix("--pool=").removeprefix("-P") for text in words}
     if program not in ("celery", "qctl") or "flower" in words or not is_read_alike(env):
@@ -215,7 +236,7 @@ def starter_for(
         return None
     # kombu changes what qcore does, so only a program that will import it begins with it.
     rabbit = program == "qctl" and any(text.startswith("amqp") for text in [*words, *env.values()])
-    return " + ".join(["qctl with kombu" if rabbit else program, *also])
+    return Program("qctl with kombu" if rabbit else program, tuple(also), packages)
 
 
 def is_read_alike(env: Mapping[str, str]) -> bool:
@@ -232,7 +253,7 @@ def is_read_alike(env: Mapping[str, str]) -> bool:
 
 def _main() -> None:
     """Fork at each request; returns in a child only, after its program has run."""
-    (name, *also), path = sys.argv[1].split(" + "), Path(sys.argv[2])
+    path, name, *also = Path(sys.argv[1]), *sys.argv[2:]
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path.with_suffix(".new")))
     listener.listen(64)
@@ -308,7 +329,7 @@ def _enter(files: list[int], env: dict[str, str], cwd: str) -> None:
     os.environ.update(env)
     time.tzset()
     added = [text for text in env.get("PYTHONPATH", "").split(os.pathsep) if text]
-    sys.path[1:] = [*added, *(text for text in sys.path[1:] if text != str(ROOT))]
+    sys.path[1:] = [*added, *(text for text in sys.path[1:] if text not in (*added, str(ROOT)))]
 
 
 def _read_all(requests: socket.socket, size: int) -> bytes:
