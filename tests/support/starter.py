@@ -9,6 +9,7 @@ interpreter; a test that depends on one otherwise (terminal, /proc, memory) asks
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import gc
 import hashlib
@@ -303,7 +304,14 @@ def _main() -> None:
             for file in (wakes, woken, files[3], *children.values()):
                 os.close(file)
             _enter(files[:3], env, cwd)
-            _run(words, cwd)
+            code: object = 0
+            try:
+                _run(words, cwd)
+            except SystemExit as exc:
+                code = exc.code or 0
+                if not isinstance(code, int):
+                    raise  # a sentence, which Python prints
+            _end(code)
             return
 
 
@@ -364,6 +372,15 @@ def _run(words: list[str], cwd: str) -> None:
     else:
         sys.path[0], sys.argv = str(Path(words[0]).parent), words
         runpy.run_path(words[0], run_name="__main__")
+
+
+def _end(code: int) -> None:
+    """As Python ends, but no object is deleted: that would copy the pages of what the starter imported."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
 
 
 if __name__ == "__main__":
