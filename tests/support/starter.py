@@ -227,7 +227,7 @@ def starter_for(
     """
     packages = ""
     if words[0] == "-S":
-        words, packages = words[1:], env.get("PYTHONPATH", "")
+        words, packages = words[1:], env["PYTHONPATH"]
         env = {**env, "PYTHONPATH": ""}
     program = imports or (words[1] if words[0] == "-m" else "")
     pools = {text.removeprefix("--pool=").removeprefix("-P") for text in words}
@@ -304,14 +304,7 @@ def _main() -> None:
             for file in (wakes, woken, files[3], *children.values()):
                 os.close(file)
             _enter(files[:3], env, cwd)
-            code: object = 0
-            try:
-                _run(words, cwd)
-            except SystemExit as exc:
-                code = exc.code or 0
-                if not isinstance(code, int):
-                    raise  # a sentence, which Python prints
-            _end(code)
+            _end(_run(words, cwd))
             return
 
 
@@ -360,18 +353,24 @@ def _report_ended(children: dict[int, int]) -> None:
         os.close(report)
 
 
-def _run(words: list[str], cwd: str) -> None:
-    """As `python WORDS` does, in the folder `cwd`."""
-    if words[0] == "-m":
-        sys.path[0], sys.argv = cwd, words[1:]
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    elif words[0] == "-c":
-        sys.path[0], sys.argv = "", ["-c", *words[2:]]
-        sys.modules["__main__"] = main = ModuleType("__main__")
-        exec(compile(words[1], "<string>", "exec"), vars(main))
-    else:
-        sys.path[0], sys.argv = str(Path(words[0]).parent), words
-        runpy.run_path(words[0], run_name="__main__")
+def _run(words: list[str], cwd: str) -> int:
+    """As `python WORDS` does, in the folder `cwd`; its exit code. What it raises besides, Python shows."""
+    try:
+        if words[0] == "-m":
+            sys.path[0], sys.argv = cwd, words[1:]
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        elif words[0] == "-c":
+            sys.path[0], sys.argv = "", ["-c", *words[2:]]
+            sys.modules["__main__"] = main = ModuleType("__main__")
+            exec(compile(words[1], "<string>", "exec"), vars(main))
+        else:
+            sys.path[0], sys.argv = str(Path(words[0]).parent), words
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as exc:
+        if isinstance(exc.code, str):
+            raise
+        return exc.code or 0
+    return 0
 
 
 def _end(code: int) -> None:
