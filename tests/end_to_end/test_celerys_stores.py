@@ -36,6 +36,8 @@ def total(numbers):
 def fail(word):
     raise ValueError(word, 3)
 """
+#: what the clients of the stores import
+IMPORTED = ("boto3", "s3transfer.manager")
 CLIENT = """
 import json, sys
 from celery import chord, group
@@ -103,13 +105,14 @@ def environment(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) 
 
 def start(kind: str, processes: Processes, env: dict[str, str]) -> Process:
     words = ("-A", "stored", "worker", "-c", "2", "-n", f"{kind}@stored", "-l", "INFO")
+    processes.also = IMPORTED
     worker = (processes.celery if kind == "celery" else processes.qctl)(*words, env=env)
     worker.wait_output("ready")
     return worker
 
 
 def run(env: dict[str, str], *words: str, imports: str = "qctl") -> str:
-    done = run_python(*words, env={**os.environ, **env}, imports=imports, timeout_s=200)
+    done = run_python(*words, env={**os.environ, **env}, imports=imports, also=IMPORTED, timeout_s=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -12,7 +12,7 @@ import yaml
 
 from qcore import App
 from tests.qcore.worker.test_metrics_port import scrape
-from tests.support.processes import ROOT, Process, Processes
+from tests.support.processes import READY, ROOT, Process, Processes
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_for
 
@@ -37,12 +37,15 @@ def test_the_parts_of_the_compose_file_work_together(redis_url: str, processes: 
 
     # Containers have names and ports of their own, processes of one machine need different ones.
     workers = [(free_port(), free_port()) for _ in range(services["worker"]["deploy"]["replicas"])]
-    for number, (health, metrics) in enumerate(workers):
+    started = [
         start("worker", "-n", f"w{number}@test", at_8080=health, at_9541=metrics)
+        for number, (health, metrics) in enumerate(workers)
+    ]
     start("beat")
     exporter = free_port()
     start("metrics", "--host", "127.0.0.1", "--port", str(exporter))
-    for health, _ in workers:
+    for worker, (health, _) in zip(started, workers, strict=True):
+        worker.wait_output(READY)  # one that has ended says why
         wait_for(lambda at=health: is_well(at, "/ready"), 60, "a worker that is ready")
     wait_for(lambda: is_well(exporter, "/metrics"), 60, "the exporter")
     wait_for(lambda: scrape(exporter)["qcore_events_connected",] == 1, 60, "the exporter's ears")

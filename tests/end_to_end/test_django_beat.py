@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.end_to_end.test_django_results import python, without_celery
+from tests.end_to_end.test_django_results import IMPORTED, python
 from tests.faults import FULL
 from tests.support.processes import ROOT, Process, Processes
 from tests.support.waiting import wait_for
@@ -82,8 +82,10 @@ print(json.dumps([rows, str(report), str(report.timezone)]))
 class Site:
     """A project with a database of its own, on Celery or on qcore."""
 
-    def __init__(self, kind: str, url: str, folder: Path, processes: Processes) -> None:
+    def __init__(self, kind: str, url: str, folder: Path, packages: Path, processes: Processes) -> None:
+        """packages: all that is installed, without Celery."""
         self.kind, self.url, self.processes = kind, url, processes
+        processes.also = IMPORTED
         self.env = {
             "PERIODIC_DATABASE": str(folder / "periodic.db"),
             "PERIODIC_BROKER": url,
@@ -91,7 +93,7 @@ class Site:
             "PYTHONPATH": str(ROOT),
         }
         if kind == "without celery":
-            self.env["PYTHONPATH"] = os.pathsep.join(map(str, without_celery(folder / "packages")))
+            self.env["PYTHONPATH"] = f"{ROOT}{os.pathsep}{packages}"
             self.env["LIBRARY_NO_SITE"] = "1"  # python() leaves out site-packages
         self.before = "" if kind == "celery" else INSTALL
         python(self.kind, self.env, "-c", self.before + MIGRATE, "migrate", "-v", "0")
@@ -126,9 +128,9 @@ class Site:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", ["celery", *(["with celery"] if FULL else []), "without celery"])
 def test_what_is_in_the_database_is_published(
-    kind: str, redis_url: str, tmp_path: Path, processes: Processes
+    kind: str, redis_url: str, tmp_path: Path, without_celery: Path, processes: Processes
 ) -> None:
-    site = Site(kind, redis_url, tmp_path, processes)
+    site = Site(kind, redis_url, tmp_path, without_celery, processes)
     site.client(ADD)
 
     beat = site.beat()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import site
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,6 +75,14 @@ for row in rows.values():
 print(json.dumps([rows, ChordCounter.objects.count(), GroupResult.objects.count()]))
 """
 
+#: what the programs of a project with Django import
+IMPORTED = (
+    "django.core.cache.backends.db",
+    "django.core.cache.backends.filebased",
+    "django.core.management.commands.migrate",
+    "django.db.backends.sqlite3.base",
+)
+
 
 @pytest.fixture
 def environment(tmp_path: Path, redis_url: str) -> dict[str, str]:
@@ -87,20 +94,10 @@ def environment(tmp_path: Path, redis_url: str) -> dict[str, str]:
     }
 
 
-def without_celery(folder: Path) -> list[Path]:
-    """Folders that offer all installed packages but Celery."""
-    folder.mkdir()
-    for packages in site.getsitepackages():
-        for path in Path(packages).iterdir():
-            if not path.name.lower().startswith(("celery", "__editable__", "_qcore", "flower")):
-                (folder / path.name).symlink_to(path)
-    return [ROOT, folder]
-
-
 def python(kind: str, env: dict[str, str], *words: str) -> str:
     no_site = ["-S"] if "LIBRARY_NO_SITE" in env else []
     imports = "celery" if kind == "celery" else "qctl"
-    done = run_python(*no_site, *words, env={**os.environ, **env}, imports=imports)
+    done = run_python(*no_site, *words, env={**os.environ, **env}, imports=imports, also=IMPORTED)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -113,11 +110,12 @@ def what_happened(
     manage = "from django.core.management import execute_from_command_line as run"
     tables = "run(['', 'migrate', '-v', '0']); run(['', 'createcachetable'])"
     python(kind, env, "-c", f"{install}{manage}; {tables}")
+    processes.also = IMPORTED
     words = ("-A", PROJECT, "worker", "-c", "2", "-n", "w1@test", "-l", "INFO")
     if kind == "celery":
         worker = processes.celery(*words, env=env)
     elif "LIBRARY_NO_SITE" in env:
-        worker = processes.start(sys.executable, "-S", "-m", "qctl", *words, env=env)
+        worker = processes.start(sys.executable, "-S", "-m", "qctl", *words, env=env, fresh=False)
     else:
         worker = processes.qctl(*words, env=env)
     worker.wait_output("w1@test ready")
@@ -150,9 +148,9 @@ def test_django_db_has_the_same_rows_as_with_celery(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_django_db_runs_without_celery(
-    environment: dict[str, str], processes: Processes, tmp_path: Path
+    environment: dict[str, str], processes: Processes, without_celery: Path
 ) -> None:
-    path = os.pathsep.join(map(str, without_celery(tmp_path / "packages")))
+    path = f"{ROOT}{os.pathsep}{without_celery}"
     env = {**environment, "LIBRARY_RESULTS": "django-db", "PYTHONPATH": path, "LIBRARY_NO_SITE": "1"}
 
     found, (rows, counters, groups) = what_happened("qcore", env, processes)

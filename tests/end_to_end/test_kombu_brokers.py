@@ -62,6 +62,12 @@ from queue import Empty
 from Pyro4.util import SerializerBase
 SerializerBase.register_dict_to_class("_queue.Empty", lambda name, fields: Empty())
 """
+#: what the programs of a broker import
+IMPORTED = {
+    "sqs": ("kombu.transport.SQS", "boto3"),
+    "sqla+sqlite": ("kombu.transport.sqlalchemy", "sqlalchemy.dialects.sqlite"),
+    "filesystem": ("kombu.transport.filesystem",),
+}
 #: seconds after which SQS gives a message that was not acknowledged to another worker
 VISIBLE_AFTER_S = 4
 
@@ -108,7 +114,12 @@ def environment(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) 
     }
 
 
+def imported(env: dict[str, str]) -> tuple[str, ...]:
+    return IMPORTED.get(env["BROKER"].partition("://")[0], ())
+
+
 def start(kind: str, processes: Processes, env: dict[str, str]) -> Process:
+    processes.also = imported(env)
     words = ("-A", "carried", "worker", "-c", "1", "-n", f"{kind}@carried", "-l", "INFO")
     worker = (processes.celery if kind == "celery" else processes.qctl)(*words, env=env)
     worker.wait_output("ready")
@@ -119,7 +130,8 @@ def run(kind: str, env: dict[str, str], lines: str) -> Any:
     """What a client prints, as JSON."""
     install = "" if kind == "celery" else "from qcore.celery import install; install()\n"
     imports = "celery" if kind == "celery" else "qctl"
-    done = run_python("-c", install + lines, env={**os.environ, **env}, imports=imports, timeout_s=200)
+    more: dict[str, Any] = {"imports": imports, "also": imported(env), "timeout_s": 200}
+    done = run_python("-c", install + lines, env={**os.environ, **env}, **more)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -5,12 +5,10 @@ The same client and the same assertions run on Celery's own worker too.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,16 +19,11 @@ import redis
 from tests.support.processes import ROOT, Process, Processes, run_python
 from tests.support.waiting import wait_for
 
-
-@pytest.fixture(scope="session")
-def without_celery(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with all that is installed here, except Celery."""
-    folder = tmp_path_factory.mktemp("without-celery")
-    celerys = importlib.metadata.distribution("celery")._path.name  # type: ignore[attr-defined]
-    for path in Path(sysconfig.get_path("purelib")).iterdir():
-        if path.name not in ("celery", celerys):
-            (folder / path.name).symlink_to(path)
-    return folder
+#: what projects import besides, and what does not import Celery
+IMPORTED = {
+    "with_sentry": ("sentry_sdk",),
+    "with_telemetry": ("opentelemetry.instrumentation.instrumentor", "opentelemetry.sdk.trace.export"),
+}
 
 
 class Installation:
@@ -46,6 +39,7 @@ class Installation:
             self.env["PYTHONPATH"] = f"{ROOT}{os.pathsep}{folder}"
 
     def worker(self, project: str, *options: str) -> Process:
+        self.processes.also = IMPORTED.get(project, ())
         program = ("-m", "celery" if self.kind == "celery" else "qctl")
         words = ("-A", f"tests.projects.{project}", "worker", "-c", "1", "-n", "w@test", "-l", "INFO")
         started = self.processes.start(*self.python, *program, *words, *options, env=self.env, fresh=False)
@@ -60,6 +54,7 @@ class Installation:
             *("-c", before + "import json\n" + code),
             env={**os.environ, **self.env},
             imports="celery" if self.kind == "celery" else "qctl",
+            also=self.processes.also,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

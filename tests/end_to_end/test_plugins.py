@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def qctl(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return run_python("-m", "qctl", *words, env={**os.environ, **env})
 
 
+def results_of(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "results.db")) as stored:
+        count: int = stored.execute("SELECT count(*) FROM memo").fetchone()[0]
+        return count
+
+
 def test_an_installed_package_brings_every_kind_of_plug_in(
     installed: dict[str, str], processes: Processes, tmp_path: Path
 ) -> None:
@@ -87,7 +94,8 @@ def test_an_installed_package_brings_every_kind_of_plug_in(
     stats = json.loads(qctl(installed, "inspect", "stats", "-o", "json").stdout)
     beat = processes.qctl("-A", "mine", "beat", "-S", "metronome", "--max-interval", "0.1", env=installed)
     beat.wait_output("scheduler metronome .* Ready")
-    wait_for(lambda: runs() > 1, 60)  # those of `call` and of the scheduler
+    wait_for(lambda: results_of(tmp_path) > 1, 60)  # those of `call` and of the scheduler
+    wait_for(lambda: runs() > 1, 60)
     ended = []
     for process in (beat, worker):
         process.term()
@@ -103,8 +111,7 @@ def test_an_installed_package_brings_every_kind_of_plug_in(
     assert '"transport": "shelf"' in json.dumps(stats)
     assert ended == [0, 0]
     assert (tmp_path / "diary").read_text() == "w1@shelf starts\nw1@shelf stops\n"
-    with sqlite3.connect(tmp_path / "results.db") as stored:
-        assert stored.execute("SELECT count(*) FROM memo").fetchone()[0] >= 2
+    assert results_of(tmp_path) >= 2
 
 
 def test_a_plug_in_that_cannot_be_loaded_is_named_with_its_package(

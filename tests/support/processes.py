@@ -5,11 +5,13 @@ In:  a command line.  Out: a Process, in a session of its own, that ends with it
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from tempfile import TemporaryFile
 
 import pytest
 
-from tests.support.starter import ROOT, Started, close_starters, starter, starter_for
+from tests.support.starter import ROOT, Started, alone, close_starters, share_starters, starter, starter_for
 from tests.support.waiting import wait_for
 
 READY = r"\bready\b"
@@ -39,16 +41,17 @@ class Process:
         env: Mapping[str, str] | None = None,
         fresh: bool = True,
         imports: str = "",
+        also: Sequence[str] = (),
     ) -> None:
-        """fresh: in an interpreter of its own, even where a fork will do; imports: see starter_for()."""
+        """fresh: in an interpreter of its own, even where a fork will do; the rest: see starter_for()."""
         self.command, self.log = list(command), log
         full = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(env or {})}
-        name = None if fresh else starter_for(self.command[1:], full, imports)
+        program = None if fresh else starter_for(self.command[1:], full, imports, also)
         self._process: subprocess.Popen[bytes] | Started
         with log.open("ab") as out, open(os.devnull) as null:
-            if name is not None:
+            if program is not None:
                 files = [null.fileno(), out.fileno(), out.fileno()]
-                self._process = starter(name).start(self.command[1:], full, ROOT, files)
+                self._process = starter(program).start(self.command[1:], full, ROOT, files)
                 return
             self._process = subprocess.Popen(
                 self.command, cwd=ROOT, env=full, stdin=null, stdout=out, stderr=out, start_new_session=True
@@ -133,6 +136,8 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: modules that all programs of a test import: see starter_for()
+        self.also: Sequence[str] = ()
         self._all: list[Process] = []
 
     def start(
@@ -144,7 +149,7 @@ class Processes:
         imports: str = "",
     ) -> Process:
         log = self.folder / f"{name or Path(command[0]).name}-{len(self._all)}.log"
-        self._all.append(Process(command, log, env, fresh and not imports, imports))
+        self._all.append(Process(command, log, env, fresh and not imports, imports, self.also))
         return self._all[-1]
 
     def qctl(self, *args: str, env: Mapping[str, str] | None = None, fresh: bool = False) -> Process:
@@ -202,16 +207,17 @@ def run_python(
     cwd: Path = ROOT,
     stdin: str = "",
     imports: str = "",
+    also: Sequence[str] = (),
     timeout_s: float = 100,
 ) -> subprocess.CompletedProcess[str]:
     """`python WORDS` to its end, as a fork where that will do. Raises subprocess.TimeoutExpired.
 
-    env: all of its environment, by default that of the test; imports: see starter_for().
+    env: all of its environment, by default that of the test; imports, also: see starter_for().
     """
     command = [sys.executable, *words]
     full = dict(os.environ if env is None else env)
-    name = starter_for(words, full, imports)
-    if name is None:
+    program = starter_for(words, full, imports, also)
+    if program is None:
         return subprocess.run(
             command,
             env=full,
@@ -226,7 +232,7 @@ def run_python(
         given.write(stdin.encode())
         given.seek(0)
         files = [given.fileno(), out.fileno(), err.fileno()]
-        process = starter(name).start(words, full, cwd, files)
+        process = starter(program).start(words, full, cwd, files)
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -237,10 +243,32 @@ def run_python(
         return subprocess.CompletedProcess(command, code, out.read().decode(), err.read().decode())
 
 
+def shared_folder(factory: pytest.TempPathFactory) -> Path:
+    """The temporary folder of all processes of the run."""
+    folder = factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def starters_end_with_the_tests() -> Iterator[None]:
+def starters_end_with_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One for each program serves all processes of the run."""
+    share_starters(shared_folder(tmp_path_factory))
     yield
     close_starters()
+
+
+@pytest.fixture(scope="session")
+def without_celery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that is installed here, except Celery: for `python -S`."""
+    folder = shared_folder(tmp_path_factory) / "without-celery"
+    celerys = importlib.metadata.distribution("celery")._path.name  # type: ignore[attr-defined]
+    with alone(folder):
+        if not folder.exists():
+            folder.mkdir()
+            for path in Path(sysconfig.get_path("purelib")).iterdir():
+                if path.name not in ("celery", celerys):
+                    (folder / path.name).symlink_to(path)
+    return folder
 
 
 def celery_env(url: str, backend: str) -> dict[str, str]:

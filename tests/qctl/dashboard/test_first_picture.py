@@ -112,7 +112,7 @@ def test_an_app_that_cannot_be_made_after_the_first_picture_is_one_sentence(tmp_
         "TEXTUAL_DRIVER": "textual.drivers.headless_driver:HeadlessDriver",
         "QCTL_LEASE": "abc",
     }
-    code = "import sys; from qctl.main import main; sys.exit(main(['-b', 'sqlite:///never-opened.db', 'events']))"
+    code = "from qctl.main import main; raise SystemExit(main(['-b', 'sqlite:///no.db', 'events']))"
 
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from qctl.dashboard.keys import DETAILS, MAIN, TABLE
 from qctl.dashboard.screens.keys import Dashboard
+from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.views import VIEWS
 from qctl.filters import parse as parse_filter
 from tests.support.still import NOW, Still
@@ -187,6 +189,20 @@ def test_a_frozen_screen_stands_still() -> None:
         assert screen(window) != before
 
     play(script, feed=feed)
+
+
+def test_no_key_ends_the_dashboard_while_a_list_is_empty() -> None:
+    class Nothing(Still):
+        def take(self, wanted: Any = None) -> Snapshot:
+            rows: dict[str, Any] = {"workers": (), "tasks": (), "queues": (), "failures": ()}
+            return msgspec.structs.replace(super().take(wanted), **rows)
+
+    async def script(window: Dashboard, pilot: Any) -> None:
+        for view in "12345":
+            await pilot.press(view, *"jkGlh", "ctrl+@", "space", "enter", "escape", "escape")
+        assert window.is_running and not window.table.marked
+
+    play(script, feed=Nothing())
 
 
 def test_plain_screens_are_ascii_but_for_names() -> None:
