@@ -202,7 +202,8 @@ def client(environment: dict[str, str]) -> Iterator[App]:
 def held(client: App, folder: Path) -> None:
     """Publish a task, and wait until it runs."""
     client.send_task("carried.hold", (str(folder), 60))
-    wait_for((folder / "runs").exists, 60)
+    runs = folder / "runs"
+    wait_for(lambda: runs.exists() and runs.read_text(), 60)
 
 
 def add(client: App) -> Any:
