@@ -15,6 +15,7 @@ import pytest
 
 from qcore.app.app import App
 from qcore.brokers.contract.records import Settle, Settlement
+from qcore.brokers.kombu import long_polls
 from qcore.errors import BrokerDown, TimeoutError
 from tests.support.cloud_servers import client_environment
 from tests.support.processes import Process, Processes, run_python
@@ -356,6 +357,26 @@ def test_a_queue_that_is_left_gets_its_message_back(amazon_url: str, tmp_path: P
 
     assert len(stays.claim(1)) == 1 and leaves.claim(1) == []
     for consumer in (leaves, stays):
+        consumer.close()
+    app.close()
+
+
+def test_a_worker_that_stays_full_gives_a_message_back(
+    amazon_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_polls, "HELD_S", 0.2)
+    app = sqs_app(amazon_url, f"{tmp_path.name}-", wait_time_seconds=20)
+    full, free = (app.broker.consumer(["q"]) for _ in range(2))
+    full.arm()
+    app.send_task("t", queue="q")
+    assert select.select(full.fds(), [], [], 30)[0]
+    full.disarm()
+
+    free.arm()
+    assert select.select(free.fds(), [], [], 30)[0]
+
+    assert len(free.claim(1)) == 1 and full.claim(1) == []
+    for consumer in (full, free):
         consumer.close()
     app.close()
 

@@ -2,7 +2,8 @@
 
 In:  the queues from which a worker with free slots wants a message.  Out: messages, for the next claim.
 Before this: consumer.py, whose descriptor a message makes readable. What arrives for a worker that has
-become full meanwhile is the first that it claims later; only queues that it leaves get theirs back.
+become full meanwhile is the first that it claims later. If it is still full after HELD_S, the queue gets
+its message back, for workers with free slots, as does a queue that it leaves.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from qcore.brokers.kombu.connection import KombuConnection, WakeupSignal
 log = logging.getLogger(__name__)
 
 WAIT_S = 10  # kombu's default of wait_time_seconds
+HELD_S = 5.0  # seconds for which a full worker keeps a message
 
 
 class LongPolls:
@@ -84,12 +86,15 @@ class LongPolls:
     def _ask(self, queue: str) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._is_wanted(queue))
-                message = self._arrived.pop(queue, None) if self._closed else None
+                held_s = HELD_S if queue in self._arrived else None
+                wakes = self._changed.wait_for(lambda: self._closed or self._is_wanted(queue), held_s)
+                message = self._arrived.pop(queue, None) if self._closed or not wakes else None
             if message is not None:
                 self._give_back(message)
             if self._closed or self._channel.closed:
                 return
+            if not wakes:
+                continue
             try:
                 message = self._link.next_message(self._channel, queue, no_ack=True)
             except Exception as exc:
