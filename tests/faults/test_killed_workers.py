@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import pytest
 
 from qcore.brokers.base import DEFAULT_LEASE_S
 from tests.faults import SEED, size
-from tests.faults.fleet import Fleet, no_surprises
+from tests.faults.fleet import Fleet, children, no_surprises
 from tests.faults.history import Task
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -32,6 +33,8 @@ def test_what_a_killed_worker_held_is_run_by_another_within_the_lease(fleet: Fle
         fleet.publish_many(tasks // kills, 0.015, f"k{kill}-")
         fleet.wait_finished(kill * (tasks // kills) + 10)
         time.sleep(dice.random() * 0.1)
+        pids = set(children(victim))
+        wait_for(lambda: fleet.history.all_finished() or _is_at_work(fleet.history.tasks, pids))  # noqa: B023
         at = time.time()
         victim.kill9()
         kills_at.append((at, time.time()))
@@ -47,6 +50,14 @@ def test_what_a_killed_worker_held_is_run_by_another_within_the_lease(fleet: Fle
     assert len(waits) >= kills // 2, "the kills came too late to mean anything"
     assert waits[len(waits) * 99 // 100] < DEFAULT_LEASE_S / 2  # so it was this lease that ended
     no_surprises([survivor])
+
+
+def _is_at_work(tasks: Mapping[str, Task], pids: set[int]) -> bool:
+    """Whether one of these processes has begun a task that it has not finished."""
+    return any(
+        sum(e.pid in pids for e in task.started) > sum(e.pid in pids for e in task.finished)
+        for task in tasks.values()
+    )
 
 
 def _waits(task: Task, kills_at: Sequence[tuple[float, float]]) -> Iterator[float]:

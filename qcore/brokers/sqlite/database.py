@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -151,8 +151,11 @@ class File:
         if not self._ready or (now < self._next_look and not always):
             return
         db: Connection | None = getattr(self._local, "db", None)
-        if db is not None and db.in_transaction:
-            return
+        with suppress(
+            sqlite3.ProgrammingError
+        ):  # closed by another thread: in no transaction
+            if db is not None and db.in_transaction:
+                return
         self._next_look = now + LOOK_S
         with self.translated():
             found = self._found()

@@ -216,3 +216,15 @@ def test_a_notification_is_sent_although_another_thread_closes_the_sender(sqlite
     assert [bell._socket.recv(16), bell._socket.recv(16)] == [b"!", b"!"]
     bell.close()
     file.close()
+
+
+def test_a_connection_that_another_thread_closes_at_this_moment_is_no_error(sqlite_url: str) -> None:
+    file = File(sqlite_url)
+    closed = file.db()
+    closed.close()
+
+    file.look()
+    file.close()
+
+    assert file.rows("SELECT 1") == [(1,)]
+    file.close()
