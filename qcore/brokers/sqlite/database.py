@@ -151,9 +151,7 @@ class File:
         if not self._ready or (now < self._next_look and not always):
             return
         db: Connection | None = getattr(self._local, "db", None)
-        with suppress(
-            sqlite3.ProgrammingError
-        ):  # closed by another thread: in no transaction
+        with suppress(sqlite3.ProgrammingError):  # closed by another thread: in no transaction
             if db is not None and db.in_transaction:
                 return
         self._next_look = now + LOOK_S
