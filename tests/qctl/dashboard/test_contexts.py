@@ -98,7 +98,8 @@ def test_a_verb_reaches_only_the_fleet_that_is_seen_and_what_is_down_hurts_no_ot
         await until(pilot, lambda: "✗" in header(window), "that another one is down")
         assert "[north]" in header(window) and "south PROD RO" in header(window)
         await pilot.press("slash", *"mails", "enter", "P")
-        await until(pilot, lambda: paused(fleets["north"]) == ["mails"], "the pause")
+        await until(pilot, lambda: "undoes" in str(window.message_line.render()), "the outcome")
+        assert paused(fleets["north"]) == ["mails"]
         await pilot.press("right_parenthesis")
         await until(pilot, lambda: is_here("mails"), "the queue of south")
         assert "[south]" in header(window) and "PROD" in header(window)
