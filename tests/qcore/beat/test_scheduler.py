@@ -281,7 +281,8 @@ def test_what_a_scheduler_left_in_the_outbox_is_published_by_one_of_the_others(
     for one in schedulers:
         one._turn()
     task_id, messages = message_of(apps[0], schedules.get("e").entry, 1)
-    firing = Firing("e", schedules.get("e").state.cursor_us, 2, tuple(messages), runs=1, task_id=task_id)
+    cursor_us = schedules.get("e").state.cursor_us  # the instant after it is far away
+    firing = Firing("e", cursor_us, cursor_us + 3_600_000_000, tuple(messages), runs=1, task_id=task_id)
     assert schedules.store.fire([firing]) == [None]
 
     def turn() -> bool:
