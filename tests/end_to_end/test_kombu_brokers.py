@@ -339,44 +339,27 @@ def test_a_message_wakes_a_consumer_that_waits_at_sqs(
     app.close()
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_a_queue_that_is_left_gets_its_message_back(amazon_url: str, tmp_path: Path, late: bool) -> None:
-    """Also one that arrives later, by a request that was under way."""
-    app = sqs_app(amazon_url, f"{tmp_path.name}-", wait_time_seconds=20)
-    leaves, stays = (app.broker.consumer(["q"]) for _ in range(2))
-    leaves.arm()
-    if late:
-        leaves.set_queues(())
-    app.send_task("t", queue="q")
-    if not late:
-        assert select.select(leaves.fds(), [], [], 30)[0]
-        leaves.set_queues(())
-
-    stays.arm()
-    assert select.select(stays.fds(), [], [], 30)[0]
-
-    assert len(stays.claim(1)) == 1 and leaves.claim(1) == []
-    for consumer in (leaves, stays):
-        consumer.close()
-    app.close()
-
-
-def test_a_worker_that_stays_full_gives_a_message_back(
-    amazon_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["left", "left before it arrives", "full"])
+def test_a_message_that_a_worker_does_not_claim_goes_back(
+    amazon_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    monkeypatch.setattr(long_polls, "HELD_S", 0.2)
+    """It leaves the queue, also while a request is under way; or it stays full."""
+    monkeypatch.setattr(long_polls, "HELD_S", 0.2 if why == "full" else 600.0)
     app = sqs_app(amazon_url, f"{tmp_path.name}-", wait_time_seconds=20)
-    full, free = (app.broker.consumer(["q"]) for _ in range(2))
-    full.arm()
+    one, other = (app.broker.consumer(["q"]) for _ in range(2))
+    one.arm()
+    if why == "left before it arrives":
+        one.set_queues(())
     app.send_task("t", queue="q")
-    assert select.select(full.fds(), [], [], 30)[0]
-    full.disarm()
+    if why != "left before it arrives":
+        assert select.select(one.fds(), [], [], 30)[0]
+        one.disarm() if why == "full" else one.set_queues(())
 
-    free.arm()
-    assert select.select(free.fds(), [], [], 30)[0]
+    other.arm()
+    assert select.select(other.fds(), [], [], 30)[0]
 
-    assert len(free.claim(1)) == 1 and full.claim(1) == []
-    for consumer in (full, free):
+    assert len(other.claim(1)) == 1 and one.claim(1) == []
+    for consumer in (one, other):
         consumer.close()
     app.close()
 

@@ -109,7 +109,6 @@ def azure_queues_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def kafka_url() -> Iterator[str]:
     """The URL of a broker in a mock cluster, which makes a topic when something is sent to it."""
-    pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed")
     from confluent_kafka.admin import AdminClient
 
     cluster = AdminClient({"bootstrap.servers": "unused", "test.mock.num.brokers": 1, "log_level": 0})
@@ -120,7 +119,6 @@ def kafka_url() -> Iterator[str]:
 @pytest.fixture
 def pyro_url() -> Iterator[str]:
     """The URL of a broker in a server of Pyro. kombu looks for it on port 9090 only."""
-    pytest.importorskip("Pyro4", reason="Pyro4 is not installed")
     import Pyro4.naming
     from kombu.transport.pyro import KombuBroker
 

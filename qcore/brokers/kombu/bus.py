@@ -98,7 +98,7 @@ class KombuListener(Inbox):
         if self._exchange:
             channel.queue_bind(name, self._exchange, routing_key=place.key)
         if not self._link.native and not is_sqs(self._link.url):  # SQS allows one purge a minute
-            with suppress(NotImplementedError):  # Kafka
+            with suppress(NotImplementedError):  # the transport of Kafka has no purge
                 channel.queue_purge(name)  # an emulation continues to fill deleted queues
 
     def _on_message(self, message: Any) -> None:

@@ -259,8 +259,10 @@ def test_a_rate_limit_spreads_starts(served: App) -> None:
 
 def test_states_are_tracked_when_asked(url: str, processes: Processes) -> None:
     app = App("states", broker=url, set_as_current=False)
-    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.tracked")
     result = app.send_task("tracked.nap", (1.0,))
+    assert result.state == "PENDING"
+
+    processes.start_qcore_worker(url, "-c", "1", app="tests.projects.tracked")
 
     wait_for(lambda: result.state == "STARTED")
     assert result.result["hostname"]
