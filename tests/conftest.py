@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """No test here is for anyio, whose plug-in looks at each of them: a tenth of the collection's time."""
     if config.pluginmanager.has_plugin("anyio"):
         config.pluginmanager.unregister(name="anyio")
+    # As the home of a plug-in, the program would be rewritten like tests. Workers in threads import parts of it
+    # late, and CPython 3.11 cannot parse in two threads at a time (AST constructor recursion depth mismatch).
+    rewriter: Any = config.pluginmanager.rewrite_hook
+    rewriter._must_rewrite -= {"qcore", "qctl"}
+    rewriter._marked_for_rewrite_cache.clear()
 
 
 def missing_service(reason: str) -> None:
