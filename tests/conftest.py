@@ -31,8 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """No test here is for anyio, whose plug-in looks at each of them: a tenth of the collection's time."""
     if config.pluginmanager.has_plugin("anyio"):
         config.pluginmanager.unregister(name="anyio")
-    # As the home of a plug-in, the program would be rewritten like tests. Workers in threads import parts of it
-    # late, and CPython 3.11 cannot parse in two threads at a time (AST constructor recursion depth mismatch).
+    # As the home of a plug-in, the program would be rewritten as tests are. Workers in threads import parts
+    # of it late, and CPython 3.11 cannot parse in two threads at a time (AST constructor recursion depth).
     rewriter: Any = config.pluginmanager.rewrite_hook
     rewriter._must_rewrite -= {"qcore", "qctl"}
     rewriter._marked_for_rewrite_cache.clear()
