@@ -34,7 +34,7 @@ T = TypeVar("T")
 log = logging.getLogger("qcore.broker")
 
 NATIVE_SCHEMES = frozenset(("amqp", "amqps", "pyamqp"))
-KAFKA, PYRO = ("kafka", "confluentkafka"), "pyro"
+KAFKA, PYRO, FILES = ("kafka", "confluentkafka"), "pyro", "filesystem"
 ANSWER_S = 10.0  # the longest wait for any answer of the broker
 STALL_S = 0.2  # the longest wait for the rest of a partly received frame
 FRAMES_AT_ONCE = 20_000
@@ -180,6 +180,8 @@ class KombuConnection:
             raise ConfigError(f"kombu has no transport for this broker URL: {exc}") from exc
         if not self.native:
             self._note_errors(transport)
+        if self._scheme == FILES:
+            transport.Channel = importlib.import_module("qcore.brokers.kombu.file_channel").FileChannel
         connection = transport.establish_connection()
         self._transport, self._connection = transport, connection
         self._pid, self.blocked = os.getpid(), False
