@@ -262,9 +262,8 @@ class Loop:
         room = 0
         try:
             if batch or self.durable.waits():
-                self._claim_requested = (
-                    self._claim_requested or self.durable.is_away()
-                )  # claim as soon as the result store is available again
+                # claim as soon as the result store is available again
+                self._claim_requested |= self.durable.is_away()
                 batch = self.durable.ready(batch)
             room = self._wanted()
             if not batch and not room:
@@ -276,6 +275,7 @@ class Loop:
                 refused, deliveries = self.consumer.turn(batch, room)
                 self._claim_requested = len(deliveries) >= room
             else:
+                self._arm()  # so that what the batch sends wakes this worker without another request
                 refused, deliveries = self.consumer.settle(batch), []
             self.stale += len(refused)
             report(batch, refused)

@@ -198,7 +198,7 @@ class RedisConsumer(Consumer):
         # All deliveries leave the claim lists first: the claim would take what it finds there.
         direct = dict(self._direct)
         self._direct.clear()
-        ending, request = self._settle_calls(settlements)[1], self._claim_request(limit)
+        ending, request = self._settle_call(settlements), self._claim_request(limit)
         try:
             *_, ended, reply = self._link.run_all((*map(adoption, direct.values()), ending, request.call))
         except BaseException:
@@ -238,23 +238,18 @@ class RedisConsumer(Consumer):
     def settle(self, settlements: Sequence[Settlement]) -> list[int]:
         if not settlements:
             return []
-        before, ending = self._settle_calls(settlements)
-        return self._settled(settlements, self._link.run_all((*before, ending))[-1])
+        return self._settled(settlements, self._link.run_all((self._settle_call(settlements),))[0])
 
-    def _settle_calls(self, settlements: Sequence[Settlement]) -> tuple[list[Call], Call]:
-        """The settlement, and the adoptions that must precede it."""
+    def _settle_call(self, settlements: Sequence[Settlement]) -> Call:
         arguments: list[object] = []
         put, prefix = arguments.extend, self._keys.result_prefix
-        before: list[Call] = []
         for s in settlements:
             delivery, result = s.delivery, s.result
             direct = self._direct.get(delivery.number) if self._direct else None
-            if s.action or s.sends or s.failure is not None:
-                if direct is not None:
-                    before.append(adoption(direct))
-                self._put_general(s, arguments)
-                continue
             place = () if direct is None else (direct.claim_list, direct.stored)
+            if s.action or s.sends or s.failure is not None:
+                self._put_general(s, place, arguments)
+                continue
             if result is None:
                 put((delivery.handle, "a" if direct is None else "b", *place))
             else:
@@ -263,7 +258,7 @@ class RedisConsumer(Consumer):
                 put((delivery.handle, "A" if direct is None else "B", *place, key, ttl, result.meta))
         owner, keys = self._owner, self._keys
         crashpoint("before_settle")
-        return before, (SETTLE, (owner.ledger, keys.quarantine, keys.sequence), arguments)
+        return SETTLE, (owner.ledger, keys.quarantine, keys.sequence), arguments
 
     def _settled(self, settlements: Sequence[Settlement], refused: list[bytes]) -> list[int]:
         self._held.difference_update([s.delivery.number for s in settlements])
@@ -272,7 +267,7 @@ class RedisConsumer(Consumer):
         crashpoint("settled")
         return [int(field.partition(b" ")[0]) for field in refused] if refused else []
 
-    def _put_general(self, s: Settlement, arguments: list[object]) -> None:
+    def _put_general(self, s: Settlement, place: tuple[object, ...], arguments: list[object]) -> None:
         keys, delivery, action = self._keys, s.delivery, s.action
         steps: list[object] = []
         count = 0
@@ -300,7 +295,8 @@ class RedisConsumer(Consumer):
             due, extra, bell = repr(s.due_at), keys.delayed(delivery.queue), keys.bell(delivery.queue)
         elif action != Settle.ACK and not keys.is_base(delivery.handle.decode()):
             bell = keys.bell(delivery.queue)
-        arguments += (delivery.handle, "g", _HOW[action], due, extra, bell, count, *steps)
+        arguments += (delivery.handle, "G" if place else "g", *place, _HOW[action], due, extra, bell, count)
+        arguments += steps
 
     # --- wake-ups
 

@@ -169,6 +169,7 @@ return 1
 #   'g', how, due, extra, channel, count of steps, steps…   anything; how is one of a r t d q
 #        steps: 'r', key, ttl ms, meta | 's', list, raw, channel | 'd', zset, channel, due, list, raw
 #               | 'f', prefix, task id, ttl in microseconds or '', most, facts, detail
+#   'G', claim list, message, how, …    the same with a message that was never in the ledger
 # A delivery that is not in its place is refused, with all steps that belong to it.
 SETTLE = Script(
     DELAY_FUNCTION
@@ -201,9 +202,14 @@ while i <= #ARGV do
     end
     i = i + 4
   else
+    local raw, direct
+    if action == 'G' then
+      if call('LPOS', ARGV[i+2], ARGV[i+3]) then direct, raw = ARGV[i+2], ARGV[i+3] end
+      i = i + 2
+    end
     local how, due, extra, bell = ARGV[i+2], ARGV[i+3], ARGV[i+4], ARGV[i+5]
     local steps = tonumber(ARGV[i+6])
-    local raw = call('HGET', ledger, field)
+    raw = raw or call('HGET', ledger, field)
     if not raw then refused[#refused+1] = field end
     i = i + 7
     for _ = 1, steps do
@@ -235,7 +241,7 @@ while i <= #ARGV do
         call('XADD', KEYS[2], 'MAXLEN', '~', {QUARANTINE_SIZE}, '*',
              'queue', due, 'reason', extra, 'raw', (unmark(raw)))
       end
-      call('HDEL', ledger, field)
+      if direct then call('LREM', direct, 1, raw) else call('HDEL', ledger, field) end
     end
   end
 end

@@ -13,12 +13,13 @@ import pytest
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.administration import Depth
+from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, StoredResult
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, BrokerError, Unsupported
 from qcore.wire import result
 from tests.contracts.broker_contract import broker, opened, queue
-from tests.contracts.consuming import Open, end, nothing_for, put, take, text_of, texts, wait_woken
+from tests.contracts.consuming import Open, end, message, nothing_for, put, take, text_of, texts, wait_woken
 from tests.support.redis_server import RedisServer, free_port, require_server
 from tests.support.waiting import wait_for
 
@@ -213,18 +214,62 @@ def test_a_key_of_another_type_is_an_error_and_loses_nothing(
     assert end(consumer, got) == []
 
 
+def woken_by(broker: Broker, consumer: Consumer, queue: str) -> Delivery:
+    """The delivery of a message that woke an idle consumer, which no ledger has yet."""
+    consumer.arm()
+    put(broker, queue, "a")
+    return wait_for(lambda: [d for fd in consumer.fds() for d in consumer.wake(fd)])[0]
+
+
+@pytest.mark.parametrize("place", ["claim list", "ledger", "returned"])
+@pytest.mark.parametrize(
+    ("action", "depth"),
+    [
+        (Settle.ACK, Depth(0, 0, 0)),
+        (Settle.REQUEUE, Depth(1, 0, 0)),
+        (Settle.RETURN, Depth(1, 0, 0)),
+        (Settle.DELAY, Depth(0, 1, 0)),
+        (Settle.QUARANTINE, Depth(0, 0, 0)),
+    ],
+)
+def test_what_woke_a_consumer_is_settled_as_what_it_claimed(
+    action: Settle, depth: Depth, place: str, opened: Open, redis_server: RedisServer, queue: str
+) -> None:
+    broker = opened(lease_s=0.3 if place == "returned" else 60)
+    consumer = broker.consumer([queue])
+    got = woken_by(broker, consumer, queue)
+    if place == "ledger":
+        consumer.claim(1)
+    elif place == "returned":
+        other = broker.consumer([])
+        wait_for(other.reap)
+        depth = Depth(1, 0, 0)
+    due_at = time.time() + 60 if action == Settle.DELAY else 0.0
+    sends = (Message(message("b"), queue=queue + "-2"),)
+
+    refused = consumer.settle([Settlement(got, action, due_at=due_at, sends=sends)])
+
+    assert refused == ([got.number] if place == "returned" else [])
+    found = broker.administration
+    assert found.depth(queue) == depth
+    assert found.depth(queue + "-2").ready == (place != "returned")
+    with redis_server.client() as client:
+        assert client.llen(f"{consumer._owner.claim} {queue}") == 0  # type: ignore[attr-defined]
+        assert client.hlen(consumer._owner.ledger) == 0  # type: ignore[attr-defined]
+        assert client.xlen(consumer._keys.quarantine) == (  # type: ignore[attr-defined]
+            action == Settle.QUARANTINE and place != "returned"
+        )
+        client.delete(consumer._keys.quarantine)  # type: ignore[attr-defined]
+
+
 def test_what_a_refused_settlement_leaves_can_be_settled_without_its_messages(
     broker: Broker, redis_server: RedisServer, queue: str
 ) -> None:
-    """A delivery that woke its consumer is put on record by the settlement, also by one that is refused."""
     redis_server.client().set("no-list", "text")
     consumer = broker.consumer([queue])
-    consumer.arm()
-    put(broker, queue, "a")
-    got: list[Delivery] = []
-    wait_for(lambda: got.extend(d for fd in consumer.fds() for d in consumer.wake(fd)) or got)
+    got = woken_by(broker, consumer, queue)
     stored = StoredResult("a-id", result.encode("a-id", "SUCCESS", 1, now=1.0), None)
-    settlement = Settlement(got[0], Settle.ACK, result=stored, sends=(Message(b"x", queue="no-list"),))
+    settlement = Settlement(got, Settle.ACK, result=stored, sends=(Message(b"x", queue="no-list"),))
     with pytest.raises(BrokerError):
         consumer.settle([settlement])
     settlement.sends = ()
