@@ -20,7 +20,7 @@ from qcore.wire import result as result_wire
 from qcore.wire.content import to_json
 from qcore.wire.outcome import ChordPart, Preconditions, Send
 from qcore.wire.result_form import ResultForm
-from qcore.wire.task import TaskMessage
+from qcore.wire.task import TaskMessage, is_signature
 
 if TYPE_CHECKING:
     from qcore.tasks.task import TaskApp
@@ -49,7 +49,7 @@ def succeeded(embed: dict[str, Any], value: Any, message: TaskMessage, app: Task
         _emit(plan, link, value, family)
     chain = embed.get("chain")
     if chain:
-        rest = type(chain)(chain[:-1])
+        rest = chain[:-1]
         _emit(plan, chain[-1], value, {**family, "chain": rest} if rest else family)
     parts = _part(embed, message, result_wire.SUCCESS, value, app.result_form)
     return Continuations(plan.messages, _before(plan, [], parts))
@@ -84,7 +84,7 @@ def failed(
         _errbacks(plan, embed.get("errbacks"), failure, message.root_id, live)
     results: list[tuple[str, bytes]] = []
     parts = _part(embed, message, state, error, app.result_form)
-    for link in embed.get("chain") or ():
+    for link in filter(is_signature, embed.get("chain") or ()):
         fail_signature(link, state, error, results, parts, app.result_form, traceback=traceback)
     return Continuations(plan.messages, _before(plan, results, parts))
 

@@ -184,11 +184,9 @@ class Run:
         assert self.request is not None
         if isinstance(value, _HANDLES):
             value = value.as_tuple()
-        if self.body.embed or type(self.request) is not UnreadRequest:
-            links = None if self.tools.eager else self.request.links()
-        else:
-            links = None
-        if links:
+        embed = self.body.embed
+        links = embed if type(self.request) is UnreadRequest else self.request.links()
+        if links and not self.tools.eager and any(links.values()):
             try:
                 following = continuations.succeeded(links, value, message, self.tools.app)
             except Exception as exc:

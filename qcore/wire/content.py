@@ -12,7 +12,7 @@ import binascii
 import math
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -91,16 +91,21 @@ def from_json(raw: bytes | str) -> Any:
 
 
 class AsRead(list[Any]):
-    """A list as it was read from JSON: to_json() writes it without a look at each value."""
+    """A list of values in JSON, as it was read: to_json() writes their texts as they are, and each is decoded
+    when it is asked for."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(_decoded, super().__iter__())
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return AsRead(found) if isinstance(place, slice) else _decoded(found)
 
 
-_UNUSUAL = (b"__type__", b"NaN", b"Infinity")
-
-
-def as_read(value: list[Any], raw: bytes) -> list[Any]:
-    """`value`, a part of what from_json() has read from `raw`, as AsRead where the fast encoder writes it as
-    it was."""
-    return value if any(word in raw for word in _UNUSUAL) else AsRead(value)
+def _decoded(value: Any) -> Any:
+    return from_json(bytes(value)) if type(value) is msgspec.Raw else value
 
 
 _ATOMS = frozenset((str, int, bool, type(None)))
@@ -127,6 +132,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _typed(value: Any) -> Any:
+    if type(value) is msgspec.Raw:
+        return _decoded(value)
     if hasattr(value, "__json__"):
         return value.__json__()
     is_own, found = registered.to_json(value)
@@ -196,6 +203,13 @@ def dumps(value: Any, serializer: str = "json") -> tuple[str, str, bytes]:
         raise
     except Exception as exc:  # of a third-party encoder, or of a class that pickle calls
         raise EncodeError(f"{serializer} cannot represent the value: {exc}") from exc
+
+
+def is_own_json(serializer: str) -> bool:
+    """Whether to_json() writes what this serializer writes: the project has registered no other JSON."""
+    if serializer != "json":
+        return False
+    return "kombu.serialization" not in sys.modules or registered.serializer("json", True) is None
 
 
 def _dumps_by(own: registered.Codec, value: Any) -> tuple[str, str, bytes]:

@@ -20,6 +20,7 @@ from qcore.base.times import epoch
 from qcore.errors import ConfigError, Malformed, MessageTooLarge
 from qcore.wire import content, envelope, usual
 from qcore.wire.compression import compress
+from qcore.wire.content import AsRead
 from qcore.wire.envelope import Envelope, Properties
 from qcore.wire.reprs import short_repr
 from qcore.wire.usual import Usual
@@ -165,6 +166,8 @@ def build(
     call: Any = (args, kwargs, links)
     if protocol != 2:
         head, call = _as_protocol_1(protocol, head, args, kwargs, links)
+    if type(links["chain"]) is AsRead and (before is not None or not content.is_own_json(serializer)):
+        links["chain"] = [*links["chain"]]
     if before is not None:
         properties = dict(properties or {})
         before(head, call, properties)
@@ -384,7 +387,11 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
     try:
         found = message.envelope
         raw = envelope.body_bytes(found)
-        value = content.loads(raw, found.content_type, accept, found.content_encoding)
+        value: Any = None
+        if message.protocol == 2:
+            value = usual.linked(raw, found.content_type, accept)
+        if value is None:
+            value = content.loads(raw, found.content_type, accept, found.content_encoding)
     except Malformed as exc:
         raise Malformed(exc.reason, exc.detail, message.id) from None
     if message.protocol == 1:
@@ -407,15 +414,18 @@ def read_body(message: TaskMessage, accept: frozenset[str] | None = None) -> Bod
             continue
         if not isinstance(links, list) or len(links) > CHAIN_LIMIT:
             raise wrong(f"{key} is not a list of at most {CHAIN_LIMIT} signatures")
-        for link in links:
-            if type(link) is not dict or type(link.get("task")) is not str:
+        for link in links[-1:] if type(links) is AsRead else links:
+            if not is_signature(link):
                 raise wrong(f"{key} contains something that is not a signature")
     chord = embed.get("chord")
     if chord is not None and not (isinstance(chord, dict) and isinstance(chord.get("task"), str)):
         raise wrong("chord is not a signature")
-    if embed.get("chain") and found.content_type == "application/json":
-        embed["chain"] = content.as_read(embed["chain"], raw)
     return Body(list(args), kwargs, embed)
+
+
+def is_signature(link: Any) -> bool:
+    """Whether a link of a body can be one."""
+    return type(link) is dict and type(link.get("task")) is str
 
 
 def call_of(message: TaskMessage, accept: frozenset[str] | None = None) -> Any:

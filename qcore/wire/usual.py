@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+from qcore.errors import Malformed
 from qcore.wire import registered
-from qcore.wire.content import JSON_ONLY
+from qcore.wire.content import JSON_ONLY, AsRead, from_json
 from qcore.wire.envelope import Properties
 
 
@@ -60,16 +61,23 @@ decode = msgspec.json.Decoder(Usual).decode
 _call = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], _NoLinks]).decode
 
 
+class _Links(msgspec.Struct, forbid_unknown_fields=True):
+    """The third part of a body, without a look at the steps of its chain."""
+
+    callbacks: Any = None
+    errbacks: Any = None
+    chain: list[msgspec.Raw] | None = None
+    chord: Any = None
+
+
+_linked_call = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], _Links]).decode
+
+
 def arguments(
     found: Usual, raw: bytes, accept: frozenset[str] | None
 ) -> tuple[list[Any], dict[str, Any]] | None:
     """args and kwargs in the body of `found`, whose bytes are `raw`; None when it takes the long way."""
-    if found.content_type != "application/json" or found.properties.body_encoding != "base64":
-        return None
-    allowed = JSON_ONLY if accept is None else accept
-    if "json" not in allowed and "application/json" not in allowed:
-        return None
-    if "kombu.serialization" in sys.modules and registered.reader("application/json", True) is not None:
+    if found.properties.body_encoding != "base64" or not _is_json(found.content_type, accept):
         return None
     try:
         if not raw.isascii():
@@ -80,3 +88,33 @@ def arguments(
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return None
     return args, kwargs
+
+
+def linked(
+    body: bytes, content_type: str, accept: frozenset[str] | None
+) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
+    """args, kwargs and links of a body that a chain follows, of whose steps only the next one is decoded;
+    None when it takes the long way."""
+    if not _is_json(content_type, accept) or b"__type__" in body:
+        return None
+    try:
+        if not body.isascii():
+            body.decode()
+        args, kwargs, links = _linked_call(body)
+        if not links.chain:
+            return None
+        chain = AsRead([*links.chain[:-1], from_json(bytes(links.chain[-1]))])
+    except (ValueError, RecursionError, Malformed):
+        return None
+    embed = {"callbacks": links.callbacks, "errbacks": links.errbacks, "chain": chain, "chord": links.chord}
+    return args, kwargs, embed
+
+
+def _is_json(content_type: str, accept: frozenset[str] | None) -> bool:
+    """Whether a body is JSON that is accepted, and the project has no decoder of its own for it."""
+    if content_type != "application/json":
+        return False
+    allowed = JSON_ONLY if accept is None else accept
+    if "json" not in allowed and "application/json" not in allowed:
+        return False
+    return "kombu.serialization" not in sys.modules or registered.reader("application/json", True) is None

@@ -366,6 +366,19 @@ def test_how_often_a_task_is_retried(
     assert following == ([retries + 1] if end == End.RETRY else [])
 
 
+def test_what_is_no_signature_in_a_chain_is_passed_over_when_a_step_fails(place: Place) -> None:
+    @place.app.task(name="t.fails")
+    def fails() -> None:
+        raise ValueError("bad")
+
+    later, following = ({"task": "t.fails", "options": {"task_id": name}} for name in ("later", "following"))
+    raw = task_wire.build("t.fails", (), {}, task_id="i", embed={"chain": [later, 5, following]})
+    found = run(Job(1, raw, queue="q"), RunContext(place.app, "w@test", frozenset(("json",)), None))
+
+    assert found.end == End.FAILURE and found.before is not None
+    assert [task_id for task_id, _ in found.before.results] == ["later", "following"]
+
+
 def test_a_retry_that_is_not_thrown_is_sent_with_the_settlement(place: Place) -> None:
     @place.app.task(name="t.kept", bind=True)
     def kept(self: Any) -> str:
