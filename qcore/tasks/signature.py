@@ -415,10 +415,13 @@ _JOIN: list[Callable[[Signature, Signature], Signature]] = []
 def plain(value: Any) -> Any:
     """Signatures as plain mappings, at every level, which are faster to serialise."""
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: one if type(one) in _ATOMS else plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     return value
+
+
+_ATOMS = frozenset((str, int, bool, type(None)))
 
 
 def signature(task: Any, *args: Any, app: SendingApp | None = None, **kwargs: Any) -> Signature:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import hiredis
 
 from qcore.base.process_facts import sockets_belong_to_threads
-from qcore.brokers.redis.busy_poll import BusyPoll
+from qcore.brokers.redis.busy_poll import SPIN_S, BusyPoll
 from qcore.brokers.redis.scripts import Script
 from qcore.brokers.redis.servers import ReplyError, ServerSelector
 from qcore.errors import BrokerDown, BrokerError
@@ -54,6 +54,7 @@ class RedisConnection:
         self._predecessor = ""
         self._place = ""  # the server at the other end
         self._used = 0.0  # time of the last request, where idle connections are checked
+        self.spin_s = SPIN_S  # for how long read() polls before it sleeps
 
     @property
     def is_open(self) -> bool:
@@ -157,7 +158,7 @@ class RedisConnection:
                 reply = reader.gets()
                 if reply is not False:
                     return reply
-                self._spin.wait(self._poller.poll)
+                self._spin.wait(self._poller.poll, self.spin_s)
                 data = sock.recv(RECV_BYTES) if sock is not None else b""
                 if not data:
                     raise ConnectionResetError("the server closed the connection")

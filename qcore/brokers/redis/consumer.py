@@ -16,6 +16,7 @@ from qcore.base.crashpoints import crashpoint
 from qcore.brokers.contract.consumer import Consumer
 from qcore.brokers.contract.failed_tasks import FailedTaskLimits
 from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
+from qcore.brokers.redis.busy_poll import IDLE_SPIN_S, SPIN_S
 from qcore.brokers.redis.connection import Call, RedisConnection
 from qcore.brokers.redis.delivery_scripts import CLAIM, SETTLE
 from qcore.brokers.redis.failed_task_scripts import SWEEP, ttl_us
@@ -238,6 +239,8 @@ class RedisConsumer(Consumer):
     def settle(self, settlements: Sequence[Settlement]) -> list[int]:
         if not settlements:
             return []
+        # A worker that holds nothing else can run nothing before the answer.
+        self._link.spin_s = IDLE_SPIN_S if len(settlements) == len(self._held) else SPIN_S
         return self._settled(settlements, self._link.run_all((self._settle_call(settlements),))[0])
 
     def _settle_call(self, settlements: Sequence[Settlement]) -> Call:

@@ -22,7 +22,7 @@ class Server:
 
 def looks(spin: BusyPoll, after: int) -> int:
     server = Server(after)
-    spin.wait(server.poll, server.now)
+    spin.wait(server.poll, SPIN_S, server.now)
     return server.looks
 
 
