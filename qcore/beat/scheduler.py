@@ -215,7 +215,7 @@ class Scheduler:
     def _take(self, found: StoredEntry) -> None:
         """An entry that is new, changed or deleted."""
         self._live.pop(found.name, None)
-        if found.declared is None and found.edited is None:
+        if found.is_deleted:
             return
         try:
             live = Live(found)

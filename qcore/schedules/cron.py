@@ -18,6 +18,7 @@ from bisect import bisect_left
 from calendar import isleap
 from collections.abc import Set
 from datetime import MAXYEAR, date, tzinfo
+from functools import lru_cache
 
 from qcore.schedules.fields import LONGEST_MONTHS
 from qcore.schedules.zones import LATEST, Zone, zone_of
@@ -27,6 +28,7 @@ _DAY_S = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
 #: February 29 is a certain weekday at least once in so many years
 _MOST_YEARS = 41
+_MOST_KNOWN = 100
 
 
 class WallTimes:
@@ -44,15 +46,13 @@ class WallTimes:
         self.every_hour = len(hour) == 24
         self._minutes, self._hours = sorted(minute), sorted(hour)
         self._daily = len(minute) * len(hour)
-        self._days = sorted(day_of_month)
-        self._months = sorted(month_of_year)
-        self._weekdays = day_of_week
+        self._dates = _dates(frozenset(day_of_month), frozenset(month_of_year), frozenset(day_of_week))
 
     def next(self, wall: int) -> int | None:
         """The first time at or after this one; None if there is none before the end of the calendar."""
         day, second = divmod(wall, _DAY_S)
         at = self._before(second)
-        found = self._next_day(day if at < self._daily else day + 1)
+        found = self._dates.next(day if at < self._daily else day + 1)
         if found is None:
             return None
         hour, minute = divmod(at if found == day else 0, len(self._minutes))
@@ -65,11 +65,11 @@ class WallTimes:
         (first, start_s), (last, end_s) = divmod(start, _DAY_S), divmod(end, _DAY_S)
         before, until = self._before(start_s), self._before(end_s)
         if first == last:
-            return (until - before) * self._days_between(first, first + 1)
+            return (until - before) * self._dates.count(first, first + 1)
         return (
-            (self._daily - before) * self._days_between(first, first + 1)
-            + self._daily * self._days_between(first + 1, last)
-            + until * (self._days_between(last, last + 1) if until else 0)
+            (self._daily - before) * self._dates.count(first, first + 1)
+            + self._daily * self._dates.count(first + 1, last)
+            + until * (self._dates.count(last, last + 1) if until else 0)
         )
 
     def _before(self, second: int) -> int:
@@ -81,8 +81,24 @@ class WallTimes:
             found += bisect_left(self._minutes, minute)
         return found
 
-    def _next_day(self, day: int) -> int | None:
-        """The number (since 1970) of the first day at or after this one."""
+
+class Dates:
+    """The days of a crontab, as numbers since 1970. Thread-safe."""
+
+    def __init__(self, days: frozenset[int], months: frozenset[int], weekdays: frozenset[int]) -> None:
+        self._days, self._months, self._weekdays = sorted(days), sorted(months), weekdays
+        self._known: dict[int, int | None] = {}  # what next() has found
+
+    def next(self, day: int) -> int | None:
+        """The first day at or after this one; None if there is none before the end of the calendar."""
+        known = self._known
+        if day not in known:
+            if len(known) > _MOST_KNOWN:
+                self._known = known = {}
+            known[day] = self._found(day)
+        return known[day]
+
+    def _found(self, day: int) -> int | None:
         try:
             start = date.fromordinal(day + _EPOCH)
         except (ValueError, OverflowError):
@@ -98,7 +114,7 @@ class WallTimes:
                     return found
         return None
 
-    def _days_between(self, first: int, end: int) -> int:
+    def count(self, first: int, end: int) -> int:
         """How many days there are with first <= number < end."""
         if end <= first:
             return 0
@@ -121,6 +137,9 @@ class WallTimes:
         weekdays = self._weekdays
         days = self._days[at:] if at else self._days
         return [before + d - _EPOCH for d in days if d <= length and (before + d) % 7 in weekdays]
+
+
+_dates = lru_cache(maxsize=256)(Dates)  # thousands of entries differ in their times more than in their days
 
 
 class CronTimes:
@@ -165,7 +184,8 @@ class CronTimes:
         wall = self._walls.next(max(instant + 1 + period.offset, period.start + period.before))
         if wall is None:
             return None
-        return _instant(self._zone, wall)
+        found = wall - period.offset
+        return found if found < period.end else _instant(self._zone, wall)
 
     def _count_real(self, start: int, end: int) -> int:
         total = 0

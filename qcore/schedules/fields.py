@@ -61,6 +61,12 @@ def numbers(field: Field, text: str) -> frozenset[int]:
     return frozenset(found)
 
 
+@lru_cache(maxsize=4096)
+def sets(*texts: str) -> tuple[frozenset[int], ...]:
+    """The numbers of the five fields, in the order of FIELDS. Raises ParseException."""
+    return tuple(map(numbers, FIELDS.values(), texts))
+
+
 def expand(field: Field, value: Any) -> set[int]:
     """The numbers that a field means: text, a number, or numbers. Raises ParseException and TypeError."""
     if isinstance(value, str):

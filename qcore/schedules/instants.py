@@ -14,7 +14,7 @@ from typing import Any
 
 from qcore.errors import BadSchedule, ConfigError
 from qcore.schedules.cron import CronTimes, WallTimes
-from qcore.schedules.fields import FIELDS, check_date, numbers
+from qcore.schedules.fields import FIELDS, check_date, sets
 from qcore.schedules.intervals import relative_end
 from qcore.schedules.sun import SunTimes
 
@@ -159,6 +159,6 @@ def wall_times(spec: dict[str, Any]) -> WallTimes:
 
 @lru_cache(maxsize=4096)  # many entries have the same times
 def _wall_times(*texts: str) -> WallTimes:
-    sets = [numbers(field, text) for field, text in zip(FIELDS.values(), texts, strict=True)]
-    check_date(sets[2], sets[3], texts[2], texts[3])
-    return WallTimes(*sets)
+    found = sets(*texts)
+    check_date(found[2], found[3], texts[2], texts[3])
+    return WallTimes(*found)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from qcore.errors import BadSchedule
-from qcore.schedules.fields import FIELDS, MONTHS, WEEKDAYS, numbers
+from qcore.schedules.fields import FIELDS, MONTHS, WEEKDAYS, sets
 from qcore.schedules.sun import EVENTS
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
@@ -33,10 +33,10 @@ def _words(fields: tuple[tuple[str, Any], ...], timezone: str) -> str:
     if kind == "interval":
         return _interval(spec["every_s"], bool(spec.get("relative")))
     if kind == "crontab":
-        sets = [numbers(field, spec.get(name, "*")) for name, field in FIELDS.items()]
+        found = sets(*[spec.get(name, "*") for name in FIELDS])
         # Without fixed hours and days it is the same everywhere, but for zones with half hours.
-        everywhere = [len(found) for found in sets[1:]] == [24, 31, 12, 7]
-        return _crontab(*sets) + (f" ({timezone})" if timezone and not everywhere else "")
+        everywhere = [len(numbers) for numbers in found[1:]] == [24, 31, 12, 7]
+        return _crontab(*found) + (f" ({timezone})" if timezone and not everywhere else "")
     if kind == "solar":
         event = EVENTS[spec["event"]].words if spec["event"] in EVENTS else spec["event"]
         return f"at {event} at latitude {spec['lat']:g}, longitude {spec['lon']:g}"

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import msgspec
+
 from qcore.errors import ConfigError, QcoreError
 from qcore.wire import result as result_wire
 from qctl.output.text import stamp
@@ -33,23 +35,22 @@ class Due(NamedTuple):
 
 
 #: what due() returned, by what it depends on, which many entries share
-Known = dict[tuple[Any, ...], Due]
+Known = dict[bytes, Due]
 
 
 def due(app: App, found: Scheduled, now: float, known: Known | None = None) -> Due:
     """When an entry is due."""
     entry, known = found.entry, {} if known is None else known
-    cursor = 0 if entry.spec.get("kind") == "crontab" else found.state.cursor_us
-    more = (entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst, cursor)
-    key: tuple[Any, ...] = (*entry.spec, *entry.spec.values(), *more)
-    try:
-        when = known.get(key)
-    except TypeError:  # a value that no spec has
-        key = (str(entry.spec), *more)
-        when = known.get(key)
+    spec = entry.spec
+    cursor = 0 if spec.get("kind") == "crontab" else found.state.cursor_us
+    key = _encode((spec, entry.timezone, entry.starts_at, entry.ends_at, entry.enabled, entry.dst, cursor))
+    when = known.get(key)
     if when is None:
         when = known[key] = Due(phrase(app, found), *next_of(app, found, now))
     return when
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Items(Sequence[dict[str, Any]]):

@@ -28,7 +28,7 @@ TOMBSTONE_S = 3600.0
 
 
 class StoredEntry(msgspec.Struct, frozen=True):
-    """An entry as it is stored. Neither declared nor edited: it was deleted."""
+    """An entry as it is stored."""
 
     name: str
     revision: int
@@ -37,6 +37,10 @@ class StoredEntry(msgspec.Struct, frozen=True):
     edited: bytes | None = None  # JSON: the fields that people changed; all fields of an entry they added
     edited_by: str = ""
     state: EntryState = EntryState()
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.declared is None and self.edited is None
 
 
 class Firing(msgspec.Struct, frozen=True):

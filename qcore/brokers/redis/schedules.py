@@ -31,38 +31,44 @@ SWEPT_AT_ONCE = 1000
 
 # KEYS of all scripts: the counter of revisions, the sequence of delayed messages.
 
-_ROW = """
+# Returns for a list of names {declared, …}, {source, …}, {edited, …}, {by, …}, {state, …}.
+_COLUMNS = """
 local p, call = ARGV[1], redis.call
-local function row(name, revision)
-  local state = call('HGET', p .. 'state', name)
-  if not state then return {name, revision} end
-  return {
-    name, revision, call('HGET', p .. 'declared', name), call('HGET', p .. 'source', name),
-    call('HGET', p .. 'edited', name), call('HGET', p .. 'edited_by', name), state
-  }
+local function columns(names, found)
+  for _, field in ipairs({'declared', 'source', 'edited', 'edited_by', 'state'}) do
+    local column = {}
+    for i = 1, #names, 1000 do
+      local part = call('HMGET', p .. field, unpack(names, i, math.min(i + 999, #names)))
+      for j = 1, #part do column[i + j - 1] = part[j] end
+    end
+    found[#found+1] = column
+  end
+  return found
 end
 """
 
-# ARGV: prefix, revision, maximum number.  Returns {name, revision, declared, source, edited, by, state} for
-# each entry with a higher revision, in order; only the first two for a deleted one.
+# ARGV: prefix, revision, maximum number.  Returns {name, …}, {revision, …} and columns() of the entries with
+# a higher revision, in order; a deleted one has no state.
 PAGE = Script(
-    _ROW
+    _COLUMNS
     + """
-local rows = {}
+local names, revisions = {}, {}
 local above, most = '(' .. ARGV[2], ARGV[3]
 local found = call('ZRANGEBYSCORE', p .. 'revisions', above, '+inf', 'WITHSCORES', 'LIMIT', 0, most)
-for i = 1, #found, 2 do rows[#rows+1] = row(found[i], found[i+1]) end
-return rows
+for i = 1, #found, 2 do names[#names+1], revisions[#revisions+1] = found[i], found[i+1] end
+return columns(names, {names, revisions})
 """
 )
 
 # ARGV: prefix, names.  Returns as PAGE.
 NAMED = Script(
-    _ROW
+    _COLUMNS
     + """
-local rows = {}
-for i = 2, #ARGV do rows[#rows+1] = row(ARGV[i], call('ZSCORE', p .. 'revisions', ARGV[i])) end
-return rows
+local names, revisions = {}, {}
+for i = 2, #ARGV do
+  names[i-1], revisions[i-1] = ARGV[i], call('ZSCORE', p .. 'revisions', ARGV[i])
+end
+return columns(names, {names, revisions})
 """
 )
 
@@ -264,20 +270,20 @@ class RedisSchedules(ScheduleStore):
     def entries(self, since: int = 0) -> list[StoredEntry]:
         found, last = dict[str, StoredEntry](), since
         while True:
-            rows = self._run(PAGE, last, READ_AT_ONCE)
-            for row in rows:
-                entry = _entry(row)
-                found[entry.name], last = entry, entry.revision
-                if not since and len(row) == 2:
-                    del found[entry.name]  # deleted, perhaps since an earlier page
-            if len(rows) < READ_AT_ONCE:
-                return sorted(found.values(), key=lambda entry: entry.name)
+            page = _entries(self._run(PAGE, last, READ_AT_ONCE))
+            for entry in page:
+                found[entry.name] = entry
+                if not since and entry.is_deleted:
+                    del found[entry.name]  # perhaps since an earlier page
+            if len(page) < READ_AT_ONCE:
+                return [found[name] for name in sorted(found)]
+            last = page[-1].revision
 
     def named(self, names: Sequence[str]) -> list[StoredEntry | None]:
         found: list[StoredEntry | None] = []
         for start in range(0, len(names), READ_AT_ONCE):
-            rows = self._run(NAMED, *names[start : start + READ_AT_ONCE])
-            found += [_entry(row) if len(row) > 2 else None for row in rows]
+            page = _entries(self._run(NAMED, *names[start : start + READ_AT_ONCE]))
+            found += [None if entry.is_deleted else entry for entry in page]
         return found
 
     def declare(self, source: str, entries: Mapping[str, bytes]) -> list[str]:
@@ -395,7 +401,7 @@ _NEVER_RAN = EntryState()
 
 
 def _state(raw: bytes) -> EntryState:
-    if not raw:
+    if not raw or raw == b"0 0 0 0 0 0 ":
         return _NEVER_RAN
     *numbers, last = raw.split(b" ", 6)
     cursor, runs, missed, overlapped, instant, sent = map(int, numbers)
@@ -403,11 +409,13 @@ def _state(raw: bytes) -> EntryState:
     return EntryState(cursor, runs, missed, overlapped, task_id, instant, sent, by)
 
 
-def _entry(row: list[Any]) -> StoredEntry:
-    name, revision = row[0].decode(), int(row[1] or 0)
-    if len(row) == 2:
-        return StoredEntry(name, revision)
-    _, _, declared, source, edited, by, state = row
-    return StoredEntry(
-        name, revision, declared, (source or b"").decode(), edited, (by or b"").decode(), _state(state)
-    )
+def _entries(columns: list[list[Any]]) -> list[StoredEntry]:
+    """The entries in what PAGE and NAMED return."""
+    found = []
+    for name, revision, declared, source, edited, by, state in zip(*columns, strict=True):
+        entry = StoredEntry(name.decode(), int(revision or 0))
+        if state is not None:
+            about = (source or b"").decode(), edited, (by or b"").decode()
+            entry = StoredEntry(entry.name, entry.revision, declared, *about, _state(state))
+        found.append(entry)
+    return found

@@ -104,6 +104,7 @@ def _list() -> int:
     from qcore.errors import Malformed
     from qctl.fleet import schedules
 
+    gc.disable()  # nothing is garbage yet, and ten thousand entries are many to look at
     session = current()
     found, broken = [], []
     for one in session.app.schedules.store.entries():
@@ -123,9 +124,9 @@ def _list() -> int:
         session.out.warn("no scheduler is running: nothing is published; `qctl -A proj beat` starts one")
     else:
         session.out.note(f"{count(len(running), 'scheduler')}: {', '.join(one.node for one in running)}")
-    gc.freeze()  # the process ends now, and does not search ten thousand entries for garbage
     if any(one.edited for one in found):
         session.out.note("* overridden; `qctl schedule reset NAME` restores what the code declares")
+    gc.enable()
     return exit_codes.PARTIAL if broken else exit_codes.OK
 
 

@@ -104,7 +104,7 @@ class SchedulePoll:
 
     def _take(self, found: StoredEntry) -> None:
         name = found.name
-        if found.declared is None and found.edited is None:
+        if found.is_deleted:
             self._found.pop(name, None)
             self._broken.pop(name, None)
             return

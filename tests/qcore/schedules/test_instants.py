@@ -14,7 +14,7 @@ from dateutil import tz as dateutil_tz
 
 from qcore.errors import BadSchedule, ConfigError
 from qcore.schedules import zones
-from qcore.schedules.cron import WallTimes
+from qcore.schedules.cron import Dates
 from qcore.schedules.instants import Instants, instants
 from qcore.schedules.intervals import relative_end
 from qcore.schedules.specs import parse
@@ -314,18 +314,18 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.offsets = self.months = 0
-        offset, in_month = zones.Zone.offset, WallTimes._in_month
+        offset, in_month = zones.Zone.offset, Dates._in_month
 
         def counting_offset(zone: zones.Zone, instant: int) -> int:
             self.offsets += 1
             return offset(zone, instant)
 
-        def counting_month(walls: WallTimes, *args: int) -> list[int]:
+        def counting_month(dates: Dates, *args: int) -> list[int]:
             self.months += 1
-            return in_month(walls, *args)
+            return in_month(dates, *args)
 
         monkeypatch.setattr(zones.Zone, "offset", counting_offset)
-        monkeypatch.setattr(WallTimes, "_in_month", counting_month)
+        monkeypatch.setattr(Dates, "_in_month", counting_month)
 
 
 @pytest.fixture
