@@ -19,13 +19,14 @@ from qctl.dashboard import alert_signals, key_table, own_commands
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.screens.tabs import FleetTab
 from qctl.dashboard.sources.base import BrokenSource, Source, startable
-from qctl.dashboard.sources.opening import MOST_BYTES
+from qctl.dashboard.sources.opening import MOST_BYTES, where_of
 from qctl.dashboard.themes import THEMES, Palette, chosen
 from qctl.dashboard.views.cells import Where
 from qctl.dashboard.views.views import VIEWS
 
 if TYPE_CHECKING:
     from qctl.cli.session import Session
+    from qctl.dashboard.first_picture import FirstPicture
 
 _M_MMAP_THRESHOLD = -3
 
@@ -46,10 +47,20 @@ def _collect_seldom() -> None:
     gc.enable()
 
 
-def run(session: Session, feed: Source, plain: bool, colours: str | None, start: Callable[[], None]) -> int:
+def run(
+    session: Session,
+    feed: Source,
+    plain: bool,
+    colours: str | None,
+    start: Callable[[], None],
+    first: FirstPicture | None = None,
+) -> int:
     """Show the dashboard of a source until it is closed; return the exit code. start() starts the source; it
-    is called after the first picture."""
-    return _run(session, window_for(session, feed, plain, palette_named(colours)), start)
+    is called after Textual's first picture. first: the picture that is on the screen."""
+    window = window_for(session, feed, plain, palette_named(colours))
+    if first is not None:
+        window.driver_class = first.handed_to(window.driver_class)
+    return _run(session, window, start)
 
 
 def run_contexts(
@@ -136,12 +147,6 @@ def tab_for(session: Session, feed: Source) -> FleetTab:
     extra = ["--context", context.name] if context is not None else []
     if session.options.reason:
         extra += ["--reason", session.options.reason]
-    warnings = []
-    if context is not None and context.is_prod:
-        warnings.append("PROD")
-    if session.is_read_only:
-        warnings.append("RO")
-    where = Where(context.name if context is not None else "", warnings=tuple(warnings))
     needs_reason = bool(context is not None and context.is_prod and not session.options.reason)
     refusal = feed.refusal
     try:
@@ -149,4 +154,4 @@ def tab_for(session: Session, feed: Source) -> FleetTab:
             permit(session, "qctl control")
     except exit_codes.CommandError as stop:
         refusal = refusal or f"{stop.message}; {stop.hint}"
-    return FleetTab(feed, extra, where, refusal, needs_reason)
+    return FleetTab(feed, extra, where_of(session), refusal, needs_reason)

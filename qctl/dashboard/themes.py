@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from textual.theme import BUILTIN_THEMES, Theme
+if TYPE_CHECKING:
+    from textual.theme import Theme
+
 
 LINES = ("p50", "p95", "p99")
 ROLES = ("queued", "reserved", "running", "done", "retrying", "failed", "revoked", "faint")
@@ -177,6 +179,8 @@ def chosen(name: str | None) -> Palette:
 
 def textual_theme(palette: Palette) -> Theme:
     """The palette as a theme of Textual."""
+    from textual.theme import BUILTIN_THEMES, Theme
+
     if palette.ansi:
         theme = BUILTIN_THEMES["ansi-dark"]
         variables = {**theme.variables, "frame": "ansi_bright_black", "faint": "ansi_bright_black"}

@@ -218,7 +218,7 @@ def test_a_task_is_cancelled_when_the_connection_to_the_broker_is_lost(
             assert result.get(timeout=60) is True
 
             result = app.send_task("same.cut", (str(tmp_path / "second"),))
-            wait_for((tmp_path / "second").exists)
+            wait_for(lambda: "task-started" in told_of(result.id), what="events are sent again")
             worker.term(signal.SIGQUIT)
             wait_for(lambda: "task-cancelled" in told_of(result.id), what="the event")
 

@@ -18,7 +18,7 @@ from qctl import exit_codes
 from qctl.cli.command import CliGroup
 from qctl.cli.session import Session, current
 from qctl.cli.types import LOG_LEVELS, Moment, Names, OneOf, ScreenSize, Span
-from qctl.dashboard.sources.opening import Feed, opened
+from qctl.dashboard.sources.opening import Feed, opened, where_of
 from qctl.output.writer import speaks_unicode
 
 #: tasks kept in memory: for --dump and cameras, and for the dashboard
@@ -331,9 +331,17 @@ def command(
         feed = opened(session, Feed(replay, speed, many, moment, history))
         feed.speaks = feed.speaks and not demo
         with startable(feed) as start:
-            from qctl.dashboard.start import run
+            if in_browser:
+                from qctl.dashboard.start import run
 
-            return run(session, feed, ascii, theme, start)
+                return run(session, feed, ascii, theme, start)
+            from qctl.dashboard.first_picture import FirstPicture
+
+            colours = not (session.options.no_color or "NO_COLOR" in os.environ)
+            with FirstPicture(feed, ascii, theme, where_of(session), colours) as first:
+                from qctl.dashboard.start import run
+
+                return run(session, feed, ascii, theme, start, first)
 
 
 def _daemon(

@@ -17,7 +17,8 @@ from qctl.dashboard.screens.chart_keys import ChartWindow
 from qctl.dashboard.themes import THEMES
 from qctl.dashboard.views.overview_lists import Link
 from qctl.dashboard.views.views import VIEWS
-from qctl.dashboard.widgets.virtual_table import Order, VirtualTable
+from qctl.dashboard.widgets.fields import Order
+from qctl.dashboard.widgets.virtual_table import VirtualTable
 from qctl.output import state_styles
 
 

@@ -19,6 +19,7 @@ from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
+from qctl.dashboard.first_picture import ASKING, LOW, NARROW
 from qctl.dashboard.key_table import KeyTable, footer, key_shown
 from qctl.dashboard.keys import SCHEDULE_ONLY
 from qctl.dashboard.screens.schedule_panels import NextHour, look_of
@@ -48,8 +49,6 @@ REDRAW_S = 0.25
 NUMBERS = " 1-9 views "
 #: seconds for which a remark stays
 MESSAGE_S = 10.0
-#: a narrower or lower terminal shows only one list and the keys
-NARROW, LOW = 60, 15
 #: cells of the clock and the gap before it, at the end of the header
 CLOCK = 10
 #: width from which the footer names the views
@@ -393,7 +392,7 @@ class MainWindow(App[int]):
         if seen:
             text.append(f" ({seen} acknowledged)", self.panes.style("faint"))
         if not (found or seen):
-            words = "nothing needs attention" if picture.asked else "asking the workers and the broker …"
+            words = "nothing needs attention" if picture.asked else ASKING
             text.append(f" {words}", self.panes.style("faint"))
         return text
 

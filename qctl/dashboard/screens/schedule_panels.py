@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from qctl.dashboard.state.schedules import ScheduleLook, ScheduleRow
 from qctl.dashboard.views.panels import Scene
+from qctl.dashboard.widgets.fields import Order
 from qctl.dashboard.widgets.plot import Plot
-from qctl.dashboard.widgets.virtual_table import Order, VirtualTable
+from qctl.dashboard.widgets.virtual_table import VirtualTable
 from qctl.output.text import shown
 
 #: from this height on the selected entry has at least so many lines inside its frame, and below so many

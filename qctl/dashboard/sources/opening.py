@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from qctl.cli.session import Session
     from qctl.dashboard.sources.base import Source
+    from qctl.dashboard.views.cells import Where
 
 #: limit for remembered tasks, bytes; it keeps the process below 450 MB, also while tasks come and go
 MOST_BYTES = 220 * 2**20
@@ -27,6 +28,18 @@ class Feed(NamedTuple):
     max_tasks: int
     moment: datetime | timedelta | None = None
     history: str | None = None
+
+
+def where_of(session: Session) -> Where:
+    """The name of the session's context, and whether changes are permitted."""
+    from qctl.dashboard.views.cells import Where
+
+    context, warnings = session.context, []
+    if context is not None and context.is_prod:
+        warnings.append("PROD")
+    if session.is_read_only:
+        warnings.append("RO")
+    return Where(context.name if context is not None else "", warnings=tuple(warnings))
 
 
 def opened(session: Session, feed: Feed) -> Source:

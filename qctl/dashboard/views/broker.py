@@ -16,7 +16,7 @@ from qctl.dashboard.state.snapshot import QueueRow
 from qctl.dashboard.views import panels
 from qctl.dashboard.views.panels import Box, Scene
 from qctl.dashboard.widgets.canvas import Canvas
-from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of
+from qctl.dashboard.widgets.fields import Field, Part, widths_of
 from qctl.output.text import shown, width
 
 #: the least size of a panel, and the most of them side by side

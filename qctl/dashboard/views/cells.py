@@ -18,7 +18,7 @@ from qctl.dashboard.state.snapshot import EventRow, FailureRow, QueueRow, Snapsh
 from qctl.dashboard.themes import THEMES, Palette
 from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.columns import CALL, TREND
-from qctl.dashboard.widgets.virtual_table import Part
+from qctl.dashboard.widgets.fields import Part
 from qctl.output import state_styles
 from qctl.output.secrets import hide
 from qctl.output.text import age, cut, cut_middle, shown
@@ -253,7 +253,8 @@ class CellFormatter:
             link = Part(f"{glyph} reconnecting, try {snapshot.tries}", self.style("failed"))
         clock = time.strftime("%H:%M:%S", time.localtime(snapshot.at))
         lost = f"lost {snapshot.missed:,}" if snapshot.missed else ""
-        tail = [f"up {snapshot.up}/{snapshot.expected}", clock]
+        is_known = snapshot.asked or snapshot.expected
+        tail = [f"up {snapshot.up}/{snapshot.expected}" if is_known else "up -", clock]
         if frozen is not None:
             tail = [f"FROZEN, {frozen:,} behind", clock]
         left = [Part("qctl", "bold")]

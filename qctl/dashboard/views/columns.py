@@ -5,7 +5,7 @@ In:  nothing.  Out: Fields, texts.  After this: cells.py and schedules.py fill t
 
 from __future__ import annotations
 
-from qctl.dashboard.widgets.virtual_table import Field
+from qctl.dashboard.widgets.fields import Field
 
 #: the heading of the arguments of a task with what came of it
 CALL = "ARGUMENTS, RESULT"

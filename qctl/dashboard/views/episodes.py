@@ -14,7 +14,7 @@ from qctl.dashboard.state.series import Change
 from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.alerts import Alert, alerts
 from qctl.dashboard.views.cells import CellFormatter
-from qctl.dashboard.widgets.virtual_table import Field, Part
+from qctl.dashboard.widgets.fields import Field, Part
 from qctl.output.text import age, stamp
 
 #: an alert that returns so soon after its end is the same episode, seconds

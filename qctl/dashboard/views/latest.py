@@ -21,7 +21,7 @@ from qctl.dashboard.views.cells import arguments
 from qctl.dashboard.views.columns import CALL, TASK_FIELDS, WORKER_FIELDS
 from qctl.dashboard.views.panels import Box, Scene, short_age
 from qctl.dashboard.widgets.canvas import Canvas
-from qctl.dashboard.widgets.virtual_table import Field, Part, widths_of
+from qctl.dashboard.widgets.fields import Field, Part, widths_of
 from qctl.output.secrets import hide
 from qctl.output.text import age, cut
 

@@ -26,7 +26,7 @@ from qctl.dashboard.views.overview_lists import (
 )
 from qctl.dashboard.views.panels import Box, Scene
 from qctl.dashboard.widgets.canvas import Canvas
-from qctl.dashboard.widgets.virtual_table import Field, Part
+from qctl.dashboard.widgets.fields import Field, Part
 from qctl.output.text import age
 
 #: the columns of the one list of a very small terminal

@@ -19,7 +19,7 @@ from qctl.dashboard.views.alerts import figure, outlook
 from qctl.dashboard.views.cells import CellFormatter, rate, where
 from qctl.dashboard.views.panels import Box, Scene, framed, short_age, table
 from qctl.dashboard.widgets.canvas import Canvas
-from qctl.dashboard.widgets.virtual_table import Field, Part
+from qctl.dashboard.widgets.fields import Field, Part
 from qctl.output.text import age
 
 SPARK = 12
@@ -142,17 +142,21 @@ def type_rows(charts: Charts, at: float, range_number: int) -> list[TypeRow]:
 
 # --- lists
 
+#: before the first answer
+UNKNOWN = "…"
+
 
 def _queues(canvas: Canvas, panel: Panel, scene: Scene, chosen: int | None, marked: list[int]) -> None:
     picture = scene.picture
     ready = sum(q.ready or 0 for q in picture.queues)
     delayed = sum(q.delayed or 0 for q in picture.queues)
     summary = f"{len(picture.queues)} · {ready:,} ready" + (f" · {delayed:,} delayed" if delayed else "")
+    summary = summary if picture.queues or picture.asked else UNKNOWN
     inner = framed(canvas, panel.box, scene, "Queues", summary, chosen is not None)
     rows = [queue_cells(scene, link.target) for link in panel.links]
     table(canvas, inner, scene, _named(QUEUES, scene), rows, chosen, marked)
     if not rows:
-        _nothing(canvas, inner, scene, "…" if not picture.asked else "the broker knows of no queue yet")
+        _nothing(canvas, inner, scene, "the broker knows of no queue yet" if picture.asked else UNKNOWN)
 
 
 def queue_cells(scene: Scene, row: QueueRow) -> list[Part]:
@@ -177,11 +181,13 @@ def _failures(canvas: Canvas, panel: Panel, scene: Scene, chosen: int | None, ma
     rows = scene.picture.failures
     total = sum(f.count for f in rows)
     summary = f"{total:,} · {len(rows)} {'group' if len(rows) == 1 else 'groups'}" if rows else "none"
+    summary = summary if rows or scene.picture.asked else UNKNOWN
     inner = framed(canvas, panel.box, scene, "Failures", summary, chosen is not None)
     cells = [failure_cells(scene, link.target) for link in panel.links]
     table(canvas, inner, scene, _named(FAILURES, scene), cells, chosen, marked)
     if not cells:
-        _nothing(canvas, inner, scene, "no failed task is stored, and none was seen")
+        words = "no failed task is stored, and none was seen"
+        _nothing(canvas, inner, scene, words if scene.picture.asked else UNKNOWN)
 
 
 def failure_cells(scene: Scene, row: FailureRow) -> list[Part]:
@@ -208,7 +214,7 @@ def _workers(canvas: Canvas, panel: Panel, scene: Scene, chosen: int | None, mar
         text = f" + {rest} more, {'all well' if not any(map(ails, _rest(scene, panel))) else 'see 2'} "
         canvas.text(inner.x, inner.y + inner.rows, text, scene.panes.style("faint"))
     if not rows:
-        _nothing(canvas, inner, scene, "…" if not scene.picture.asked else "no worker is online")
+        _nothing(canvas, inner, scene, "no worker is online" if scene.picture.asked else UNKNOWN)
 
 
 def _rest(scene: Scene, panel: Panel) -> list[WorkerRow]:
@@ -218,6 +224,8 @@ def _rest(scene: Scene, panel: Panel) -> list[WorkerRow]:
 
 def workers_summary(picture: Snapshot) -> str:
     states = [w.state for w in picture.workers]
+    if not (states or picture.asked):
+        return UNKNOWN
     parts = [f"{states.count('online')} online"]
     parts += [f"{states.count(s)} {s}" for s in ("silent", "gone") if s in states]
     known = [w for w in picture.workers if w.slots and w.running is not None and w.state == "online"]

@@ -17,7 +17,7 @@ from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.widgets.canvas import ASCII, BRAILLE, Canvas, Layer, axis_labels, nice_top
 from qctl.dashboard.widgets.canvas import number as short
-from qctl.dashboard.widgets.virtual_table import GAP, Field, Part, widths_of
+from qctl.dashboard.widgets.fields import GAP, Field, Part, widths_of
 from qctl.output.text import age, cut, cut_middle, pad, shown, width
 
 #: cells of the labels at the left of a chart, with their line: of those that keep them, and at least

@@ -18,7 +18,7 @@ from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.views.columns import CALL, NOT_READ, SCHEDULE_FIELDS, TASK_FIELDS
 from qctl.dashboard.views.panels import Box, Scene, opened
 from qctl.dashboard.widgets.canvas import Canvas
-from qctl.dashboard.widgets.virtual_table import Field, Part
+from qctl.dashboard.widgets.fields import Field, Part
 from qctl.fleet import schedules
 from qctl.output.secrets import hide
 from qctl.output.text import age, count, cut, pad, shown, width

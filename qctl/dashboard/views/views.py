@@ -13,7 +13,7 @@ from qctl.dashboard.state.snapshot import Snapshot
 from qctl.dashboard.views import columns, episodes, overview
 from qctl.dashboard.views.cells import CellFormatter
 from qctl.dashboard.views.overview_lists import queue_order, type_row, type_rows, worker_order
-from qctl.dashboard.widgets.virtual_table import Field, Part
+from qctl.dashboard.widgets.fields import Field, Part
 
 #: rows of a snapshot, for a number of lines
 Rows = Callable[[Snapshot, int], Sequence[Any]]

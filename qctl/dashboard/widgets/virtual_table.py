@@ -9,7 +9,7 @@ The cursor stays on its item when rows move; while the table follows, it stays o
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -21,67 +21,13 @@ from textual.strip import Strip
 
 from qctl.dashboard.keys import TABLE
 from qctl.dashboard.widgets.canvas import Canvas
+from qctl.dashboard.widgets.fields import GAP, Field, Order, Part, widths_of
 from qctl.dashboard.widgets.plot import Painting
 from qctl.output.text import cut, cut_middle, pad, shown
 
 T = TypeVar("T")
-GAP = 1
 #: rows before and after the last position that are searched for the item, if the list has no find()
 NEAR_BEFORE, NEAR_AFTER = 50, 2000
-
-
-class Part(NamedTuple):
-    """One cell: text and its style."""
-
-    text: str
-    style: str = ""
-
-
-class Field(NamedTuple):
-    """One column."""
-
-    name: str
-    width: int  # minimum width
-    priority: int = 0  # the highest number is left out first
-    #: of numbers: in a list, `width` is what they are expected to need, and they get at most twice that
-    right: bool = False
-    grows: int = 0  # its share of the remaining width
-    middle: bool = False  # long text is cut in the middle
-    order: str = ""  # the attribute that rows are sorted by; empty: not sortable
-    most: int = 0  # a growing column is not wider, because no value is; 0: without limit
-    wide_from: int = 0  # it is shown only in tables of so many cells
-    fits: bool = False  # in a list, `width` is the most that its texts need
-
-
-class Order(NamedTuple):
-    """A column by which rows are sorted."""
-
-    by: str = ""  # a Field's `order`; empty: unsorted
-    reverse: bool = False
-
-
-def widths_of(fields: Sequence[Field], room: int) -> list[int]:
-    """The width of each column, 0 for those left out."""
-    wide = [f.width if room >= f.wide_from else 0 for f in fields]
-
-    def total() -> int:
-        return sum(wide) + GAP * (sum(w > 0 for w in wide) - 1)
-
-    for number in sorted(range(len(wide)), key=lambda n: (-fields[n].priority, -n)):
-        if total() <= room or fields[number].priority == 0:
-            break
-        wide[number] = 0
-    growing = [n for n, f in enumerate(fields) if f.grows and wide[n]]
-    spare = room - total()
-    while growing and spare > 0:
-        for turn, number in enumerate(growing):
-            limit = (fields[number].most or room) - wide[number]
-            share = -(-spare * fields[number].grows // sum(fields[n].grows for n in growing[turn:]))
-            share = max(min(share, limit), 0)
-            wide[number] += share
-            spare -= share
-        growing = [n for n in growing if wide[n] < (fields[n].most or room)]
-    return wide
 
 
 class VirtualTable(ScrollView, Generic[T], can_focus=True):

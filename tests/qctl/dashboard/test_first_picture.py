@@ -7,18 +7,27 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qctl import exit_codes
+from qctl.dashboard.first_picture import FirstPicture, draw
 from qctl.dashboard.screens.keys import Dashboard
 from qctl.dashboard.screens.main import REDRAW_S, MainWindow
 from qctl.dashboard.sources.base import startable
-from tests.support.still import Still
+from qctl.dashboard.state.search import Wanted
+from qctl.dashboard.state.snapshot import Snapshot
+from qctl.dashboard.views.cells import CellFormatter, Where
+from tests.support.still import NOW, Still
+from tests.support.terminal import Terminal, terminal
+from tests.support.waiting import wait_for
+
+__all__ = ["terminal"]
 
 #: the most modules of qcore and qctl that the first picture may need
-MOST_MODULES = 116
+MOST_MODULES = 118
 #: what other screens, keys and the requests of the source need
 LATER = (
     *("qcore.app", "qcore.tasks", "qcore.settings", "qctl.commands.events.daemon", "hashlib"),
@@ -60,6 +69,99 @@ def test_the_first_picture_needs_nothing_of_other_screens_nor_of_the_broker(tmp_
     ours = [name for name in found if name.partition(".")[0] in ("qcore", "qctl")]
     assert len(ours) <= MOST_MODULES, "import what only another screen needs where it is used"
     assert not list(tmp_path.iterdir())
+
+
+#: loading Textual waits for a file, or fails
+SLOW = """
+import os, sys, time
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "textual":
+            while not os.path.exists("go"):
+                time.sleep(0.01)
+            if os.path.getsize("go"):
+                raise ImportError("it is broken")
+
+sys.meta_path.insert(0, Slow())
+from qctl.__main__ import program
+program()
+"""
+
+
+@pytest.fixture
+def loading(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """A dashboard on the screen, for which Textual is being loaded."""
+    terminal.type(f"cd {tmp_path}\n")
+    terminal.run("-c", SLOW, "-b", "memory://loading", "events")
+    terminal.sees("asking the workers and the broker", "Throughput", "Queues")
+    return terminal
+
+
+def test_the_first_picture_is_there_before_textual_is_loaded(loading: Terminal, tmp_path: Path) -> None:
+    assert loading.is_alternate
+    loading.type("xyz")
+    loading.press("C-z")
+    (tmp_path / "go").touch()
+
+    loading.sees("Throughput", "quit", not_this=["xyz"])
+    loading.press("2")
+    loading.sees("╭ Workers", not_this=["Throughput"])
+    loading.press("q")
+    wait_for(lambda: not loading.is_alternate)
+    loading.type("stty -a\n")
+    loading.sees(" echo ", " icanon ", not_this=["-icanon", "xyz"])
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "code"),
+    [("broken", "it is broken", 70), ("kill", "", 143), ("C-c", "", exit_codes.INTERRUPTED)],
+)
+def test_the_terminal_is_as_it_was_when_textual_was_not_reached(
+    end: str, said: str, code: int, loading: Terminal, tmp_path: Path
+) -> None:
+    if end == "broken":
+        (tmp_path / "go").write_text("no")
+    elif end == "kill":
+        subprocess.run(["pkill", "-TERM", "-f", "memory://loading"], check=True)
+    else:
+        loading.press(end)
+
+    wait_for(lambda: not loading.is_alternate)
+    loading.type("echo ended $?; stty -a\n")
+    loading.sees(said, f"ended {code}", " echo ", " icanon ", not_this=["-icanon"])
+
+
+def test_an_unknown_theme_is_said_without_a_picture(tmp_path: Path) -> None:
+    picture = FirstPicture(Still(), False, "nope", Where(), True)
+
+    with picture as first:
+        assert first.handed_to(object) is object
+
+
+class Unasked(Still):
+    """A source that has no answer yet."""
+
+    def take(self, wanted: Wanted | None = None) -> Snapshot:
+        return Snapshot(broker="redis://host", at=NOW)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_first_picture_is_that_of_the_window(plain: bool, size: tuple[int, int]) -> None:
+    """But for the line of the keys, which appears when they have an effect."""
+    feed = Unasked()
+
+    async def play() -> list[str]:
+        window = Dashboard(feed, plain)
+        async with window.run_test(size=size) as pilot:
+            await pilot.pause()
+            strips = window.screen._compositor.render_strips()
+            return ["".join(s.text for s in strip).rstrip() for strip in strips]
+
+    drawn = draw(feed, CellFormatter(plain), Where(), *size).lines()
+
+    assert drawn[:-1] == asyncio.run(play())[:-1]
 
 
 def test_the_source_starts_after_the_first_picture_and_the_screen_is_drawn_four_times_a_second(

@@ -16,7 +16,7 @@ from qctl.dashboard.state.series import SLOW, Charts, bar, quantiles, spark_of, 
 from qctl.dashboard.state.snapshot import QueueRow, Snapshot, WorkerRow
 from qctl.dashboard.views.latest import newest, task_of
 from qctl.dashboard.views.overview import Overview
-from qctl.dashboard.widgets.virtual_table import Field, widths_of
+from qctl.dashboard.widgets.fields import Field, widths_of
 from tests.support.large_still import LargeStill
 
 START = 1_700_000_000 // 21_600 * 21_600

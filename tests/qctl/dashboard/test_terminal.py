@@ -111,7 +111,7 @@ def dashboard(broker: str) -> int:
 
 def test_a_dashboard_ends_when_its_terminal_is_closed(terminal: Terminal) -> None:
     terminal.run("-m", "qctl", "-b", "memory://closed", "events")
-    terminal.sees("Throughput")
+    terminal.sees("Throughput", "quit")
     pid = dashboard("memory://closed")
     for view, title in (("2", "Workers"), ("4", "Queues"), ("2", "Workers")):  # starts what works for a view
         terminal.press(view)
@@ -131,7 +131,7 @@ def test_a_dashboard_ends_when_its_terminal_is_closed(terminal: Terminal) -> Non
 
 def test_the_terminal_is_as_it_was_after_a_kill_a_stop_and_a_crash(terminal: Terminal) -> None:
     terminal.run("-m", "qctl", "-b", "memory://terminal", "events")
-    terminal.sees("Throughput")
+    terminal.sees("Throughput", "quit")
     assert terminal.is_alternate
     terminal.press("C-z")
     wait_for(lambda: not terminal.is_alternate)
