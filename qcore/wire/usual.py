@@ -93,17 +93,17 @@ def arguments(
 def linked(
     body: bytes, content_type: str, accept: frozenset[str] | None
 ) -> tuple[list[Any], dict[str, Any], dict[str, Any]] | None:
-    """args, kwargs and links of a body that a chain follows, of whose steps only the next one is decoded;
-    None when it takes the long way."""
+    """args, kwargs and links of a body; of the steps of a chain only the next one is decoded. None when it
+    takes the long way."""
     if not _is_json(content_type, accept) or b"__type__" in body:
         return None
     try:
         if not body.isascii():
             body.decode()
         args, kwargs, links = _linked_call(body)
-        if not links.chain:
-            return None
-        chain = AsRead([*links.chain[:-1], from_json(bytes(links.chain[-1]))])
+        chain: list[Any] | None = links.chain
+        if chain:
+            chain = AsRead([*chain[:-1], from_json(bytes(chain[-1]))])
     except (ValueError, RecursionError, Malformed):
         return None
     embed = {"callbacks": links.callbacks, "errbacks": links.errbacks, "chain": chain, "chord": links.chord}
