@@ -34,12 +34,15 @@ def test_the_rest_of_a_chain_is_written_as_it_was_read(value: Any) -> None:
 
 
 @pytest.mark.parametrize("serializer", ["json", "yaml", "msgpack", "pickle", "own"])
-def test_a_chain_that_was_read_is_written_by_any_serializer(serializer: str) -> None:
+def test_a_chain_that_was_read_is_written_by_any_serializer(
+    serializer: str, request: pytest.FixtureRequest
+) -> None:
     """Also by one for JSON that the project has registered."""
     chain = [{"task": "t", "args": [1]}, {"task": "next", "args": [2]}, {"task": "last", "args": [3]}]
     found = read(chain)
     if serializer == "own":
         kombu.serialization.register("own", json.dumps, json.loads, "application/x-own", "utf-8")
+        request.addfinalizer(lambda: kombu.serialization.unregister("own"))
 
     raw = task_wire.build("x", (), {}, task_id="i", embed=found.embed, serializer=serializer)
 
