@@ -312,13 +312,15 @@ class ManySlots:
     def test_what_waits_goes_back_when_every_slot_is_stuck(
         self, make: Callable[..., Bench], tmp_path: Path
     ) -> None:
-        bench = make()
-        bench.give(*(bench.job("add", i, 1) for i in range(200)))
-        bench.all_done(200)
+        bench, done = make(), 0
+        while bench.pool.room() < 22:  # a machine that holds up the last ones makes short tasks look long
+            bench.give(*(bench.job("add", i, 1) for i in range(200)))
+            done += 200
+            bench.all_done(done)
 
         stuck = [bench.job("hold", str(tmp_path / "release")) for _ in range(2)]
         bench.give(*stuck, *(bench.job("add", i, 1) for i in range(20)))
-        bench.until(lambda: len(bench.released) + len(bench.outcomes) >= 220)
+        bench.until(lambda: len(bench.released) + len(bench.outcomes) >= done + 20)
 
         assert bench.released
         assert not {job.number for job in stuck} & {*bench.released, *bench.outcomes}
