@@ -89,11 +89,9 @@ def what_happened(
 def test_a_project_does_the_same_on_both_workers(
     redis_url: str, processes: Processes, tmp_path: Path
 ) -> None:
-    # A database for each: Celery's worker may give back what it has run when it ends.
-    one, two, three = (f"{redis_url.rpartition('/')[0]}/{number}" for number in (1, 2, 3))
-    theirs, their_notes = what_happened("celery", "celery", one, processes, tmp_path / "celery")
-    ours, our_notes = what_happened("qcore", "qcore", two, processes, tmp_path / "qcore")
-    mixed, mixed_notes = what_happened("qcore", "celery", three, processes, tmp_path / "mixed")
+    theirs, their_notes = what_happened("celery", "celery", redis_url, processes, tmp_path / "celery")
+    ours, our_notes = what_happened("qcore", "qcore", redis_url, processes, tmp_path / "qcore")
+    mixed, mixed_notes = what_happened("qcore", "celery", redis_url, processes, tmp_path / "mixed")
 
     assert ours == theirs
     assert mixed == theirs
