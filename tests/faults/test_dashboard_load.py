@@ -142,7 +142,8 @@ def test_the_dashboard_answers_keys_and_counts_every_event_under_load(
         remembered, forgotten = screen.number("remembered"), screen.number("forgotten")
     print(f"{sent} sent, {heard} heard, {lost} lost; {memory:.0f} MB; {remembered} tasks remembered")
 
-    assert (heard, lost) == (sent, 0) and sent
+    assert sent > RATE * SECONDS / 2  # the source itself was not held up for long
+    assert (heard, lost) == (sent, 0)
     assert memory <= MEMORY_MB
     assert not forgotten or remembered > 0.99 * MOST_TASKS
 
