@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.support.processes import ROOT, Process, Processes, run_python
 from tests.support.waiting import wait_for
@@ -80,6 +81,9 @@ def what_happened(
     wait_for(lambda: notes.read_text().count("before plain.total") == 3)  # chain, chord, that of parent()
     wait_for(lambda: notes.read_text().count("after plain.total") == 3)
     wait_for(lambda: notes.read_text().count("before plain.rejected") == 1)
+    if kind == "celery":  # ending, it gives back what it has not acknowledged, also what it has run
+        with redis.Redis.from_url(url) as server:
+            wait_for(lambda: not server.exists("unacked", "shop", "mails"))
     worker.term()
     assert worker.wait() == 0
     return found, Counter(notes.read_text().splitlines())

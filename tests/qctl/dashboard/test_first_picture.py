@@ -121,7 +121,8 @@ def test_the_terminal_is_as_it_was_when_textual_was_not_reached(
     end: str, said: str, code: int, loading: Terminal, tmp_path: Path
 ) -> None:
     if end == "broken":
-        (tmp_path / "go").write_text("no")
+        (tmp_path / "no").write_text("no")
+        (tmp_path / "no").rename(tmp_path / "go")  # never there and empty
     elif end == "kill":
         subprocess.run(["pkill", "-TERM", "-f", "memory://loading"], check=True)
     else:
