@@ -12,7 +12,6 @@ import pytest
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.records import Message, Settlement
-from qcore.brokers.kombu.connection import ANSWER_S
 from qcore.brokers.registry import open_broker
 from qcore.errors import BrokerDown, BrokerFull
 from qcore.wire import task
@@ -28,8 +27,13 @@ __all__ = ["opened"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-#: less than one answer that is waited for in vain
-BACK_S = ANSWER_S - 1
+
+@pytest.fixture
+def is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for an answer that does not come, here or in a worker, waits longer than a test may take."""
+    monkeypatch.setattr("qcore.brokers.kombu.connection.ANSWER_S", 3600.0)
+    monkeypatch.setattr("qcore.brokers.kombu.publisher.ANSWER_S", 3600.0)
+    monkeypatch.setenv("FAULTS_ANSWER_S", "3600")
 
 
 @pytest.fixture
@@ -123,6 +127,7 @@ def alarms(server: RabbitServer) -> bool:
 
 
 @pytest.mark.own_rabbit
+@pytest.mark.usefixtures("is_patient")
 @pytest.mark.parametrize("alarm", ["memory", "disk"], indirect=True)
 def test_a_broker_without_space_is_an_error_in_time_and_works_again(
     rabbit_url: str, rabbit_server: RabbitServer, alarm: tuple[str, str]
@@ -134,10 +139,8 @@ def test_a_broker_without_space_is_an_error_in_time_and_works_again(
     for number in range(rounds):
         rabbit_server.ask(alarm[0])
         wait_for(lambda: alarms(rabbit_server))
-        began = time.monotonic()
         with pytest.raises(BrokerFull, match="short of memory or disk"):
             broker.publish([Message(message(f"refused {number}"), queue="q")])
-        assert time.monotonic() - began < ANSWER_S / 2
         rabbit_server.ask(alarm[1])
         wait_for(lambda: not alarms(rabbit_server))
         broker.publish([Message(message(f"taken {number}"), queue="q")])
@@ -247,6 +250,7 @@ def endpoints(rabbit_url: str) -> Iterator[tuple[Proxy, Proxy]]:
         yield one, other
 
 
+@pytest.mark.usefixtures("is_patient")
 @pytest.mark.parametrize("fleet", ["rabbit"], indirect=True)
 def test_worker_and_publisher_go_on_at_the_next_endpoint(
     fleet: Fleet, endpoints: tuple[Proxy, Proxy], redis_url: str
@@ -269,7 +273,6 @@ def test_worker_and_publisher_go_on_at_the_next_endpoint(
     ran_s = time.monotonic() - began
 
     print(f"fail-over: published after {published_s:.2f} s, ran after {ran_s:.2f} s")
-    assert published_s < BACK_S and ran_s < BACK_S
     assert publisher.info()["port"] == other.port
     assert ":guest@" not in worker.output() and "guest:********@" in worker.output()
     assert "guest" not in str(publisher.info()["alternates"]).replace("guest:********@", "")

@@ -34,7 +34,7 @@ class FleetPublisher:
 
     def __init__(self, fleet: Fleet, url: str, options: dict[str, Any] | None = None) -> None:
         self.fleet = fleet
-        self.messages = 0
+        self.messages = self.events = 0  # published so far
         self._url, self._options = url, options
         self._stopped = threading.Event()
         self._answering = threading.Thread(target=self._answer, name="demo-answers", daemon=True)
@@ -73,6 +73,7 @@ class FleetPublisher:
             sent: Any = turn.events[0] if turn.is_beat else turn.events
             broker.broadcast(event.EXCHANGE, key, event.encode(sent, turn.node, key))
             self.messages += 1
+            self.events += len(turn.events)
             if self._stopped.is_set():
                 return
 
@@ -205,7 +206,7 @@ def main() -> None:
             backlog.stop()
     used = resource.getrusage(resource.RUSAGE_SELF)
     found = {
-        "events": fleet.events,
+        "events": speaker.events,
         "messages": speaker.messages,
         "cpu_s": round(used.ru_utime + used.ru_stime, 3),
         "took_s": round(time.time() - fleet.since, 3),
