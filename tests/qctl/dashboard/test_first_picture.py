@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,8 @@ class Slow:
                 raise ImportError("it is broken")
 
 sys.meta_path.insert(0, Slow())
+with open("pid", "w") as out:
+    out.write(str(os.getpid()))
 from qctl.__main__ import program
 program()
 """
@@ -124,7 +127,7 @@ def test_the_terminal_is_as_it_was_when_textual_was_not_reached(
         (tmp_path / "no").write_text("no")
         (tmp_path / "no").rename(tmp_path / "go")  # never there and empty
     elif end == "kill":
-        subprocess.run(["pkill", "-TERM", "-f", "memory://loading"], check=True)
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
     else:
         loading.press(end)
 
