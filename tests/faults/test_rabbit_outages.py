@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -34,6 +35,15 @@ def is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.brokers.kombu.connection.ANSWER_S", 3600.0)
     monkeypatch.setattr("qcore.brokers.kombu.publisher.ANSWER_S", 3600.0)
     monkeypatch.setenv("FAULTS_ANSWER_S", "3600")
+
+
+@contextmanager
+def confirms_within(seconds: float) -> Iterator[None]:
+    token = confirm_within_s.set(seconds)
+    try:
+        yield
+    finally:
+        confirm_within_s.reset(token)
 
 
 @pytest.fixture
@@ -135,9 +145,8 @@ def test_a_broker_without_space_is_an_error_in_time_and_works_again(
     broker = open_broker(rabbit_url, {"confirm_timeout": 0.3})
 
     def takes(text: str) -> None:
-        token = confirm_within_s.set(60.0)
-        broker.publish([Message(message(text), queue="q")])
-        confirm_within_s.reset(token)
+        with confirms_within(60.0):
+            broker.publish([Message(message(text), queue="q")])
 
     def refuses(text: str) -> bool:
         try:
@@ -198,14 +207,14 @@ def test_a_worker_goes_on_while_the_broker_takes_no_messages(
 
 def test_a_channel_that_failed_is_not_used_again(opened: Open, rabbit_url: str) -> None:
     with proxied(rabbit_url, "amqp") as proxy:
-        broker = open_broker(proxy.url, {"confirm_timeout": 0.3})
+        broker = open_broker(proxy.url)
         broker.publish([Message(message("first"), queue="q")])
         used = {id(broker._publisher._channel)}  # type: ignore[attr-defined]
         kept = [broker._publisher._channel]  # type: ignore[attr-defined]  # so that its id is not given again
 
         for number in range(5):
             proxy.hole(None, "down")
-            with pytest.raises(BrokerDown, match="not confirmed within"):
+            with confirms_within(0.3), pytest.raises(BrokerDown, match="not confirmed within"):
                 broker.publish([Message(message(f"unsure {number}"), queue="q")])
             proxy.clear()
             broker.publish([Message(message(f"sure {number}"), queue="q")])
