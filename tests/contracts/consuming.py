@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,7 +14,7 @@ import pytest
 from qcore.base.times import new_id
 from qcore.brokers.base import Broker
 from qcore.brokers.contract.consumer import Consumer
-from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement
+from qcore.brokers.contract.records import Delivery, Message, Settle, Settlement, confirm_within_s
 from qcore.brokers.registry import open_broker
 from qcore.wire import envelope
 
@@ -63,6 +64,16 @@ def texts(deliveries: Sequence[Delivery]) -> list[str]:
 
 def put(broker: Broker, queue: str, *names: str, **more: Any) -> None:
     broker.publish([Message(message(name), queue=queue, **more) for name in names])
+
+
+@contextmanager
+def confirms_within(seconds: float) -> Iterator[None]:
+    """A publish that is not confirmed so long fails, whatever the option of its broker says."""
+    token = confirm_within_s.set(seconds)
+    try:
+        yield
+    finally:
+        confirm_within_s.reset(token)
 
 
 #: what waking brought, until take() or nothing_for() looks

@@ -9,11 +9,7 @@ import time
 from typing import Any
 
 from qcore import App
-from qcore.brokers.kombu import connection, publisher
 from tests.faults.history import note
-
-if answer_s := os.environ.get("FAULTS_ANSWER_S"):
-    connection.ANSWER_S = publisher.ANSWER_S = float(answer_s)
 
 app = App("faults", **json.loads(os.environ.get("FAULTS_SETTINGS", "{}")))
 

@@ -17,7 +17,7 @@ from amqp.exceptions import PreconditionFailed
 from qcore import App
 from qcore.app.queues import QueueTable
 from qcore.base.times import new_id
-from qcore.brokers.contract.records import Message, Settle, Settlement, confirm_within_s
+from qcore.brokers.contract.records import Message, Settle, Settlement
 from qcore.brokers.kombu import bulletin
 from qcore.brokers.kombu.broker import KombuBroker
 from qcore.brokers.kombu.consumer import FULL_S
@@ -26,7 +26,18 @@ from qcore.errors import BrokerBusy, BrokerDown, Malformed, Unroutable
 from qcore.settings.config import Config
 from qcore.wire import envelope, task
 from tests.contracts.broker_contract import BrokerContract, broker, opened, queue
-from tests.contracts.consuming import Open, end, message, nothing_for, put, take, text_of, texts, wait_woken
+from tests.contracts.consuming import (
+    Open,
+    confirms_within,
+    end,
+    message,
+    nothing_for,
+    put,
+    take,
+    text_of,
+    texts,
+    wait_woken,
+)
 from tests.faults.proxy import proxied
 from tests.support.rabbit_server import RabbitServer
 from tests.support.waiting import wait_for
@@ -149,13 +160,14 @@ def test_a_thousand_messages_are_sent_before_the_first_confirm(
         publisher = open_broker(proxy.url)
         put(publisher, queue, "first")
         proxy.hole(None, "down")
-        token = confirm_within_s.set(0.3)
-        with pytest.raises(BrokerDown, match="not confirmed within"):
+        with confirms_within(0.3), pytest.raises(BrokerDown, match="not confirmed within"):
             put(publisher, queue, *[str(i) for i in range(1000)])
-        confirm_within_s.reset(token)
-        publisher.close()
+        wait_for(lambda: broker.administration.depth(queue).ready == 1001)
 
-    wait_for(lambda: broker.administration.depth(queue).ready == 1001)
+        proxy.clear()
+        put(publisher, queue, *[str(i) for i in range(1000)])
+        assert broker.administration.depth(queue).ready == 2001
+        publisher.close()
 
 
 def test_an_unbound_key_of_a_real_exchange_is_unroutable(broker: KombuBroker, queue: str) -> None:
